@@ -1,0 +1,109 @@
+"""The agent's own directory: who it is, which store it serves, and that it is alone in there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from orchestrator.model.errors import ClusterError, ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`agent_id` is drawn once. `cluster_id` and `revision`: how far which store was seen."""
+
+    agent_id: str
+    cluster_id: int = 0
+    revision: int = 0
+
+
+class AgentHome:
+    """Holds the directory's lock while it is open; what it writes survives a crash."""
+
+    def __init__(self, path: Path, rng: random.Random) -> None:
+        self.path = path
+        self._lock = self._locked()
+        self.identity = self._read() or Identity(f"{rng.getrandbits(128):032x}")
+        self._write()
+
+    @property
+    def containers(self) -> Path:
+        return self.path / "containers"
+
+    def check_store(self, cluster_id: int, revision: int, *, accept: bool) -> None:
+        """Refuse a store that is not the one our instances were assigned by, or that has gone
+        back: what it does not know we would have to stop. `accept` is a person's word for it.
+
+        Raises `ClusterError`.
+        """
+        known = self.identity
+        is_same = known.cluster_id in (0, cluster_id) and revision >= known.revision
+        if not is_same and not accept:
+            raise ClusterError(
+                f"this store (cluster {cluster_id:x}, revision {revision}) is not the one that"
+                f" this node was assigned by (cluster {known.cluster_id:x}, revision"
+                f" {known.revision}): it was wiped, restored or replaced. Nothing has been stopped."
+                " Point --etcd-endpoints to the right one, or start once with --accept-store to"
+                " obey this one"
+            )
+        self.identity = replace(known, cluster_id=cluster_id, revision=revision)
+        self._write()
+
+    def note_revision(self, revision: int) -> None:
+        if revision > self.identity.revision:
+            self.identity = replace(self.identity, revision=revision)
+            self._write()
+
+    def __enter__(self) -> AgentHome:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._lock)
+
+    def _locked(self) -> int:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"the agent cannot use its data directory {self.path}: {error.strerror}; choose"
+                " another --data-dir"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise ClusterError(
+                f"another agent already runs on the data directory {self.path}: stop that one, or"
+                " choose another --data-dir and another --node"
+            ) from None
+        return lock
+
+    def _read(self) -> Identity | None:
+        path = self.path / "agent.json"
+        try:
+            return Identity(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            raise ConfigError(
+                f"{path} is damaged: restore it, or delete it to make this agent a new one"
+            ) from None
+
+    def _write(self) -> None:
+        partial = self.path / "agent.json.new"
+        with partial.open("w") as file:
+            json.dump(asdict(self.identity), file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(self.path / "agent.json")

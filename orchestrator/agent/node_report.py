@@ -1,0 +1,49 @@
+"""What this machine has: read once at start."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from orchestrator.model.node import NodeReport
+from orchestrator.model.resources import NodeResources
+from orchestrator.runtime.protocol import RuntimeReport
+
+BYTES_A_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProfile:
+    """What the node's settings say of it. `reserved` is kept from instances."""
+
+    address: str
+    labels: dict[str, str] = field(default_factory=dict)
+    reserved: NodeResources = field(default_factory=NodeResources)
+
+
+def node_report(profile: NodeProfile, runtime: RuntimeReport, data_dir: Path) -> NodeReport:
+    """Capacity is the machine's, allocatable is what `reserved` leaves of it."""
+    capacity = NodeResources(
+        cpu_cores=float(psutil.cpu_count() or 1),
+        memory_mb=psutil.virtual_memory().total // BYTES_A_MB,
+        disk_mb=shutil.disk_usage(data_dir).total // BYTES_A_MB,
+    )
+    reserved = profile.reserved
+    return NodeReport(
+        address=profile.address,
+        capacity=capacity,
+        allocatable=NodeResources(
+            cpu_cores=max(0.0, capacity.cpu_cores - reserved.cpu_cores),
+            memory_mb=max(0.0, capacity.memory_mb - reserved.memory_mb),
+            disk_mb=max(0.0, capacity.disk_mb - reserved.disk_mb),
+        ),
+        runtimes=runtime.kinds,
+        labels=profile.labels,
+        versions={**runtime.versions, "python": platform.python_version()},
+        hostname=socket.gethostname(),
+    )

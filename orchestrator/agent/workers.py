@@ -1,0 +1,181 @@
+"""`Workers`: carry out one step at a time for each instance, all instances at once.
+
+Whatever happens, whoever wakes it, `look` compares what is assigned with what there is, and
+starts the next step of each instance that has none under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from orchestrator.agent.assignments import Assigned, Assignments, Templates
+from orchestrator.agent.metrics import AgentMetrics
+from orchestrator.agent.ports import PortPicker
+from orchestrator.agent.reporter import Reporter
+from orchestrator.agent.specs import container_specs, wanted_ports
+from orchestrator.agent.steps import Clear, Situation, Start, Step, StopAll, next_step, observe
+from orchestrator.model import errors
+from orchestrator.model.instance import InstanceName
+from orchestrator.model.workload import WorkloadTemplate
+from orchestrator.runtime.protocol import ContainerRuntime, ContainerState, ContainerStatus
+from store.errors import StoreError
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 1.0
+
+
+class Workers:
+    def __init__(
+        self,
+        node: str,
+        runtime: ContainerRuntime,
+        *,
+        assignments: Assignments,
+        templates: Templates,
+        reporter: Reporter,
+        ports: PortPicker,
+        metrics: AgentMetrics,
+        wake: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._runtime = runtime
+        self._assignments = assignments
+        self._templates = templates
+        self._reporter = reporter
+        self._ports = ports
+        self._metrics = metrics
+        self._wake = wake
+        self._busy: dict[InstanceName, asyncio.Task[None]] = {}
+        self._start_failures: dict[tuple[InstanceName, int], str] = {}
+        self._picked: dict[InstanceName, list[int]] = {}
+        self._is_shutting_down = False
+
+    async def look(self) -> None:
+        """Observe, report, and start the steps that are due."""
+        containers = _by_instance(await self._runtime.list())
+        assigned = self._assignments.by_name
+        names = sorted({*containers, *assigned, *self._reporter.reported, *self._busy})
+        for name in names:
+            if name in self._busy:
+                continue
+            self._advance(name, assigned.get(name), tuple(containers.get(name, ())))
+        self._templates.keep_only([each.assignment for each in assigned.values()])
+        self._metrics.count_instances(list(self._reporter.reported.values()))
+
+    async def shut_down(self) -> None:
+        """Stop every instance and report it; the node is going away in good order."""
+        self._is_shutting_down = True
+        while True:
+            await self.look()
+            if not self._busy:
+                return
+            await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
+
+    async def close(self) -> None:
+        """Let go of the steps under way; the next life of this agent takes them up again."""
+        tasks = list(self._busy.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _advance(
+        self, name: InstanceName, assigned: Assigned | None, containers: tuple[ContainerStatus, ...]
+    ) -> None:
+        situation = self._situation(name, assigned, containers)
+        observation = observe(situation)
+        if observation is not None:
+            self._reporter.report(name, observation)
+        step = next_step(situation)
+        if step is not None:
+            task = asyncio.create_task(self._carry_out(name, situation, step))
+            self._busy[name] = task
+            task.add_done_callback(lambda _task: self._done(name))
+        elif assigned is None:
+            self._forget(name)
+
+    def _situation(
+        self, name: InstanceName, assigned: Assigned | None, containers: tuple[ContainerStatus, ...]
+    ) -> Situation:
+        if assigned is None:
+            return Situation(None, 0, containers, is_shutting_down=self._is_shutting_down)
+        reported = self._reporter.reported.get(name)
+        return Situation(
+            assignment=assigned.assignment,
+            revision=assigned.revision,
+            containers=containers,
+            reported=reported if reported and reported.assignment == assigned.revision else None,
+            start_failure=self._start_failures.get((name, assigned.revision), ""),
+            is_shutting_down=self._is_shutting_down,
+        )
+
+    async def _carry_out(self, name: InstanceName, situation: Situation, step: Step) -> None:
+        self._metrics.steps.labels(type(step).__name__).inc()
+        try:
+            if isinstance(step, Start):
+                await self._start(name, situation)
+            else:
+                await self._end(situation, step)
+        except (errors.RuntimeError, StoreError) as error:
+            log.error("a step failed", instance=str(name), step=str(step), problem=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _start(self, name: InstanceName, situation: Situation) -> None:
+        assert situation.assignment is not None
+        try:
+            template = await self._templates.fetch(situation.assignment)
+            with self._metrics.start_seconds.time():
+                await self._create_all(name, situation.revision, template)
+        except (errors.RuntimeError, errors.StateError) as error:
+            log.error("an instance does not start", instance=str(name), problem=str(error))
+            self._metrics.start_failures.inc()
+            self._start_failures[name, situation.revision] = str(error)
+            return
+        log.info("an instance has started", instance=str(name))
+
+    async def _create_all(
+        self, name: InstanceName, revision: int, template: WorkloadTemplate
+    ) -> None:
+        there = await self._runtime.list()
+        taken = {port.host_port for each in there for port in each.spec.ports}
+        taken.update(port for ports in self._picked.values() for port in ports)
+        self._picked[name] = self._ports.pick(wanted_ports(template), taken)
+        for spec in container_specs(name, revision, self._node, template, self._picked[name]):
+            await self._runtime.create(spec)
+
+    async def _end(self, situation: Situation, step: StopAll | Clear) -> None:
+        """Stop what runs, each with its own grace: what nobody wants may still end in order."""
+        ending = [each for each in situation.containers if each.spec.id in step.container_ids]
+        await asyncio.gather(
+            *(
+                self._runtime.stop(each.spec.id, each.spec.stop_grace_seconds)
+                for each in ending
+                if each.state is ContainerState.RUNNING
+            )
+        )
+        if isinstance(step, Clear):
+            await asyncio.gather(*(self._runtime.remove(each) for each in step.container_ids))
+
+    def _forget(self, name: InstanceName) -> None:
+        self._reporter.retract(name)
+        for key in [key for key in self._start_failures if key[0] == name]:
+            del self._start_failures[key]
+
+    def _done(self, name: InstanceName) -> None:
+        task = self._busy.pop(name)
+        self._picked.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a step broke: this is a bug", instance=str(name), exc_info=error)
+        self._wake()
+
+
+def _by_instance(
+    containers: Iterable[ContainerStatus],
+) -> dict[InstanceName, list[ContainerStatus]]:
+    by_instance: dict[InstanceName, list[ContainerStatus]] = {}
+    for container in containers:
+        by_instance.setdefault(InstanceName.parse(container.spec.instance), []).append(container)
+    return by_instance

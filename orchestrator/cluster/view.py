@@ -1,0 +1,153 @@
+"""`ClusterView`: the store's contents, decoded and kept current by one watch.
+
+Every controller replica has one; planner, API and metrics read its `state`. It tells listeners
+*that* something changed and at which revision, so that they look again; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.model.cluster_state import ClusterState, Row
+from orchestrator.model.errors import StateError
+from orchestrator.model.keys import Keys, Kind
+from orchestrator.model.workload import WorkloadKey
+from store.mirror import Batch, Mirror
+from store.patience import Clock
+from store.protocol import Store
+
+LISTENER_LIMIT = 10_000
+"""Changes that one slow listener may leave unread before it is told to list again."""
+
+
+OF_NODES = frozenset({Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION})
+
+Wake = Callable[[frozenset[WorkloadKey], bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange:
+    """One key has changed, at `revision`."""
+
+    revision: int
+    key: str
+
+
+class ChangeSink(Protocol):
+    def offer(self, changes: list[ViewChange]) -> None: ...
+
+
+class Listener:
+    """Changes in order, for one reader. Raises `StateError` when the reader is too slow."""
+
+    def __init__(self) -> None:
+        self._changes: deque[ViewChange] = deque()
+        self._has_news = asyncio.Event()
+        self._overflowed = False
+
+    def offer(self, changes: list[ViewChange]) -> None:
+        if len(self._changes) + len(changes) > LISTENER_LIMIT:
+            self._overflowed = True
+            self._changes.clear()
+        elif not self._overflowed:
+            self._changes.extend(changes)
+        self._has_news.set()
+
+    async def __aiter__(self) -> AsyncIterator[list[ViewChange]]:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            if self._overflowed:
+                raise StateError("this watch fell too far behind; list again and watch from there")
+            changes = list(self._changes)
+            self._changes.clear()
+            if changes:
+                yield changes
+
+
+class ClusterView:
+    """`run` keeps `state` current until the store is found to be another one (StoreReplaced)."""
+
+    def __init__(self, store: Store, keys: Keys, *, clock: Clock, rng: random.Random) -> None:
+        self.store = store
+        self.keys = keys
+        self.clock = clock
+        self.state = ClusterState(keys)
+        self.mirror = Mirror(store, keys.root, self._fold, clock=clock, rng=rng)
+        self._listeners: list[ChangeSink] = []
+        self._wakes: list[Wake] = []
+
+    async def run(self) -> None:
+        await self.mirror.run()
+
+    @property
+    def revision(self) -> int:
+        return self.state.revision
+
+    @property
+    def is_synced(self) -> bool:
+        return self.mirror.is_synced
+
+    async def synced(self) -> None:
+        await self.mirror.synced()
+
+    async def reached(self, revision: int) -> None:
+        """Wait until everything up to `revision` is in `state`."""
+        await self.mirror.reached(revision)
+
+    @contextmanager
+    def waking(self, wake: Wake) -> Iterator[None]:
+        """Meanwhile call `wake` after each batch, with the workloads of which a record changed,
+        and whether one of a node's own did."""
+        self._wakes.append(wake)
+        try:
+            yield
+        finally:
+            self._wakes.remove(wake)
+
+    @contextmanager
+    def listen(self) -> Iterator[Listener]:
+        listener = Listener()
+        self._listeners.append(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.remove(listener)
+
+    def attach(self, sink: ChangeSink) -> None:
+        """Offer `sink` each batch's changes for good, in the very step that brings them into
+        `state`; it must not await."""
+        self._listeners.append(sink)
+
+    def _fold(self, batch: Batch) -> None:
+        now = self.clock()
+        touched: set[WorkloadKey] = set()
+        touches_nodes = False
+        for change in batch.changes:
+            kv = change.kv
+            row = Row(kv.value, kv.create_revision, kv.mod_revision) if kv else None
+            parsed = self.state.apply(change.key, row, now)
+            if parsed is None:
+                continue
+            if workload := parsed.workload:
+                touched.add(workload)
+            touches_nodes = touches_nodes or parsed.kind in OF_NODES
+        self.state.revision = batch.revision
+        self._tell(batch, frozenset(touched), touches_nodes)
+
+    def _tell(self, batch: Batch, touched: frozenset[WorkloadKey], touches_nodes: bool) -> None:
+        if self._listeners:
+            changes = [
+                ViewChange(change.kv.mod_revision if change.kv else batch.revision, change.key)
+                for change in batch.changes
+            ]
+            for listener in self._listeners:
+                listener.offer(changes)
+        for wake in self._wakes:
+            wake(touched, touches_nodes)

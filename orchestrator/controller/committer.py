@@ -1,0 +1,162 @@
+"""`Committer`: a plan's changes become fenced transactions, one after the other.
+
+A conflict is no error: somebody was faster, so the rest of the plan is dropped and the leader
+looks again. A pass that follows a conflict or a refusal sends each change by itself, so that
+one contested or unfit workload holds up no other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import structlog
+
+from orchestrator.cluster.events import EventLog
+from orchestrator.controller.writes import mutations_of, stories_of
+from orchestrator.model.actions import Change, Plan
+from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.errors import ClusterError
+from orchestrator.model.workload import WorkloadKey
+from store.errors import LeaseNotFound, Refused
+from store.patience import Patience
+from store.protocol import Store
+from store.transactions import (
+    Committed,
+    Conflict,
+    FenceLost,
+    Leadership,
+    Mutation,
+    Put,
+    Transaction,
+    batched,
+    commit,
+)
+
+log = structlog.get_logger()
+
+
+class LeadershipLost(ClusterError):
+    """Another replica leads, or may. This process must not decide anything any more."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a plan. `revision`: look again no earlier than from there.
+
+    `open_workloads` were not committed; those of them in `put_off` the store has refused by
+    themselves, so that trying again at once would only be refused again.
+    """
+
+    revision: int = 0
+    committed: int = 0
+    open_workloads: set[WorkloadKey] = field(default_factory=set)
+    put_off: set[WorkloadKey] = field(default_factory=set)
+    was_interrupted: bool = False
+
+
+class Committer:
+    """Writes for one term of office: made with the `Leadership` that proves it."""
+
+    def __init__(
+        self,
+        store: Store,
+        leadership: Leadership,
+        events: EventLog,
+        *,
+        patience: Callable[[], Patience],
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._events = events
+        self._patience = patience
+        self._rng = rng
+        self._is_cautious = False
+
+    async def carry_out(self, plan: Plan, state: ClusterState) -> Report:
+        """Commit until done, or until somebody else's write makes the rest stale.
+
+        Raises `LeadershipLost`, and `StoreError` when the store gives no definite answer.
+        """
+        report = Report(open_workloads={change.workload for change in plan.changes})
+        written: dict[str, int] = {}
+        for changes in _rounds(plan.changes):
+            for batch in [[each] for each in changes] if self._is_cautious else [changes]:
+                await self._carry_out_batch(batch, state, written, report)
+                if report.was_interrupted and not self._is_cautious:
+                    self._is_cautious = True
+                    return report
+        self._is_cautious = report.was_interrupted
+        return report
+
+    async def _carry_out_batch(
+        self,
+        changes: Sequence[Change],
+        state: ClusterState,
+        written: dict[str, int],
+        report: Report,
+    ) -> None:
+        groups = [await self._group(change, state, written) for change in changes]
+        for transaction in batched(groups, self._leadership, self._new_op):
+            try:
+                outcome = await commit(self._store, transaction, self._patience())
+            except Refused as refusal:
+                self._note_refusal(refusal, changes, report)
+                return
+            if isinstance(outcome, FenceLost):
+                raise LeadershipLost(f"another replica leads since before {outcome.revision}")
+            report.revision = max(report.revision, outcome.revision)
+            if isinstance(outcome, Conflict):
+                log.info("commit conflicts; looking again", keys=outcome.keys)
+                report.was_interrupted = True
+                return
+            report.committed += 1
+            written.update(_written(transaction, outcome))
+        report.open_workloads -= {change.workload for change in changes}
+        for change in changes:
+            _log_change(change, report.revision)
+
+    async def _group(
+        self, change: Change, state: ClusterState, written: dict[str, int]
+    ) -> tuple[Mutation, ...]:
+        mutations = mutations_of(change, state, written)
+        rows = [
+            await self._events.put_for(
+                story.kind, story.subject, story.reason, namespace=story.namespace
+            )
+            for story in stories_of(change)
+        ]
+        return (*mutations, *rows)
+
+    def _note_refusal(self, refusal: Refused, changes: Sequence[Change], report: Report) -> None:
+        report.was_interrupted = True
+        if isinstance(refusal, LeaseNotFound):
+            self._events.forget_lease()
+        elif len(changes) == 1:
+            report.put_off.add(changes[0].workload)
+        workloads = sorted(str(change.workload) for change in changes)
+        log.error("the store refuses a commit", problem=str(refusal), workloads=workloads)
+
+    def _new_op(self) -> str:
+        return f"{self._rng.getrandbits(96):024x}"
+
+
+def _rounds(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """The first part of every workload, then every second part...: parts build on each other."""
+    parts = [list(group) for _, group in groupby(changes, key=lambda change: change.workload)]
+    while parts:
+        yield [each.pop(0) for each in parts]
+        parts = [each for each in parts if each]
+
+
+def _written(transaction: Transaction, outcome: Committed) -> dict[str, int]:
+    puts = (each for each in transaction.mutations if isinstance(each, Put))
+    return {put.key: outcome.revision for put in puts}
+
+
+def _log_change(change: Change, revision: int) -> None:
+    for story in stories_of(change):
+        log.info(story.kind, subject=story.subject, reason=story.reason, revision=revision)

@@ -1,0 +1,144 @@
+"""`LeaderLoop`: candidate, leader, and out.
+
+A candidate whose session is lost opens another and stands again. A *leader* whose session is
+lost, or who meets another's epoch, must not decide anything any more: it raises
+`LeadershipLost`, and the process exits; whoever supervises it starts a fresh one. A leader that
+is asked to stop resigns, so that the next one need not wait for a lease to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+from typing import NoReturn
+
+import structlog
+
+from orchestrator.cluster.events import EventLog
+from orchestrator.cluster.view import ClusterView
+from orchestrator.controller.committer import Committer, LeadershipLost
+from orchestrator.controller.metrics import LeaderMetrics
+from orchestrator.controller.reconciler import Reconciler, ReconcileSettings
+from orchestrator.controller.schema import ensure_schema
+from orchestrator.model.node import Leader
+from orchestrator.model.records import dump
+from orchestrator.scheduler.protocol import Scheduler
+from store.election import Election
+from store.errors import SessionLost, StoreError
+from store.patience import Patience
+from store.session import Session
+from store.transactions import Leadership
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderSettings:
+    lease_ttl_seconds: int = 5
+    reconcile: ReconcileSettings = field(default_factory=ReconcileSettings)
+
+
+class LeaderLoop:
+    """Stands for election, over and over, and leads when elected."""
+
+    def __init__(
+        self,
+        view: ClusterView,
+        scheduler: Scheduler,
+        events: EventLog,
+        metrics: LeaderMetrics,
+        *,
+        identity: Leader,
+        rng: random.Random,
+        settings: LeaderSettings,
+    ) -> None:
+        self._view = view
+        self._scheduler = scheduler
+        self._events = events
+        self._metrics = metrics
+        self._identity = identity
+        self._rng = rng
+        self._settings = settings
+        self._leads = False
+
+    async def run(self) -> NoReturn:
+        """Raises `LeadershipLost` when this process must end."""
+        await self._view.synced()
+        while True:
+            session = Session(
+                self._view.store,
+                ttl_seconds=self._settings.lease_ttl_seconds,
+                clock=self._view.clock,
+                rng=self._rng,
+            )
+            await session.open(self._patience(inf))
+            try:
+                await self._stand(session)
+            finally:
+                await session.close()
+
+    async def _stand(self, session: Session) -> None:
+        """One candidacy: returns when its session was lost before it led."""
+        end: LeadershipLost | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(session.keep_alive())
+                tasks.create_task(self._campaign_and_lead(session))
+        except* SessionLost:
+            if self._leads:
+                end = LeadershipLost("the lease of this leader has ended")
+        except* LeadershipLost as lost:
+            end = LeadershipLost(str(lost.exceptions[0]))
+        if end:
+            raise end
+        log.warning("the session ended before this candidate led; standing again")
+
+    async def _campaign_and_lead(self, session: Session) -> None:
+        election = Election(
+            self._view.store,
+            self._view.mirror,
+            self._view.keys.leader,
+            session,
+            dump(self._identity),
+            clock=self._view.clock,
+            rng=self._rng,
+        )
+        leadership = await election.campaign()
+        self._leads = True
+        self._metrics.is_leader.set(1)
+        self._metrics.epoch.set(leadership.epoch)
+        log.info("leading", epoch=leadership.epoch)
+        try:
+            await self._lead(session, leadership)
+        finally:
+            self._metrics.is_leader.set(0)
+            with suppress(StoreError):  # the lease's own end does what could not be asked for
+                await election.resign(leadership)
+
+    async def _lead(self, session: Session, leadership: Leadership) -> None:
+        await ensure_schema(self._view, leadership, self._patience(10.0))
+        committer = Committer(
+            self._view.store,
+            leadership,
+            self._events,
+            patience=lambda: self._patience(inf, is_over=lambda: not session.is_trusted()),
+            rng=self._rng,
+        )
+        reconciler = Reconciler(
+            self._view,
+            self._scheduler,
+            committer,
+            self._metrics,
+            may_dispatch=session.is_trusted,
+            settings=self._settings.reconcile,
+        )
+        await reconciler.run()
+
+    def _patience(
+        self, limit_seconds: float, is_over: Callable[[], bool] = lambda: False
+    ) -> Patience:
+        return Patience(self._view.clock, self._rng, limit_seconds, is_over=is_over)

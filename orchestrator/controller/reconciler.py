@@ -1,0 +1,162 @@
+"""`Reconciler`: observe, plan, commit; again whenever something has changed or is due.
+
+A wake-up carries no news: a watch event, a timer and the slow full pass all come here, and the
+same code looks at the mirror. What has just been committed is planned again only once the
+mirror shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.cluster.view import ClusterView
+from orchestrator.controller.committer import Committer, LeadershipLost, Report
+from orchestrator.controller.metrics import LeaderMetrics
+from orchestrator.model.actions import Plan
+from orchestrator.model.workload import WorkloadKey
+from orchestrator.planning.loss import MASS_LOSS_FRACTION
+from orchestrator.planning.plan import plan
+from orchestrator.scheduler.protocol import Scheduler
+from store.errors import StoreError
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 0.5
+"""After a pass that the store left unanswered."""
+
+REFUSED_RETRY_SECONDS = 5.0
+"""For a workload whose change the store has refused by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileSettings:
+    """`mirror_patience_seconds`: how long our own write may take to come back by the watch."""
+
+    full_pass_seconds: float = 30.0
+    mass_loss_fraction: float = MASS_LOSS_FRACTION
+    mirror_patience_seconds: float = 15.0
+
+
+class Reconciler:
+    """One term of office. `run` ends only by an error or by being cancelled."""
+
+    def __init__(
+        self,
+        view: ClusterView,
+        scheduler: Scheduler,
+        committer: Committer,
+        metrics: LeaderMetrics,
+        *,
+        may_dispatch: Callable[[], bool],
+        settings: ReconcileSettings,
+    ) -> None:
+        self._view = view
+        self._scheduler = scheduler
+        self._committer = committer
+        self._metrics = metrics
+        self._may_dispatch = may_dispatch
+        self._settings = settings
+        self._dirty: set[WorkloadKey] = set()
+        self._unplaced: frozenset[WorkloadKey] = frozenset()
+        self._wake_at: dict[WorkloadKey, float] = {}
+        self._full_pass_at = view.clock()
+        self._wake = asyncio.Event()
+
+    def look_again(self, workloads: frozenset[WorkloadKey], touches_nodes: bool) -> None:
+        """Called by the view after each batch of changes."""
+        self._dirty |= workloads
+        if touches_nodes:
+            self._full_pass_at = self._view.clock()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Raises `LeadershipLost` when this replica must not go on."""
+        with self._view.waking(self.look_again):
+            while True:
+                await self._wait_for_work()
+                if not self._may_dispatch():
+                    await asyncio.sleep(RETRY_SECONDS / 5)
+                    continue
+                await self._pass()
+
+    async def _wait_for_work(self) -> None:
+        due = min([self._full_pass_at, *self._wake_at.values()])
+        delay = due - self._view.clock()
+        if self._dirty or delay <= 0:
+            return
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._wake.clear()
+
+    async def _pass(self) -> None:
+        now = self._view.clock()
+        scope = self._take_scope(now)
+        if scope is not None and not scope:
+            return
+        with self._metrics.planning():
+            made = plan(
+                self._view.state,
+                now,
+                self._scheduler,
+                scope=scope,
+                mass_loss_fraction=self._settings.mass_loss_fraction,
+            )
+        self._remember(made, scope)
+        self._metrics.planned(made, self._unplaced)
+        if made.changes:
+            await self._commit(made)
+
+    def _take_scope(self, now: float) -> set[WorkloadKey] | None:
+        """Which workloads to plan; None for all. What waits for room is tried again each time."""
+        if now >= self._full_pass_at:
+            self._full_pass_at = now + self._settings.full_pass_seconds
+            self._dirty.clear()
+            return None
+        due = {workload for workload, at in self._wake_at.items() if at <= now}
+        scope = self._dirty | due
+        self._dirty = set()
+        return scope | self._unplaced if scope else set()
+
+    def _remember(self, made: Plan, scope: set[WorkloadKey] | None) -> None:
+        if scope is None:
+            self._wake_at = dict(made.wake_at)
+            self._unplaced = made.unplaced
+            return
+        for workload in scope:
+            self._wake_at.pop(workload, None)
+        self._wake_at.update(made.wake_at)
+        self._unplaced = (self._unplaced - scope) | made.unplaced
+
+    async def _commit(self, made: Plan) -> None:
+        try:
+            report = await self._committer.carry_out(made, self._view.state)
+        except StoreError as error:
+            log.warning("the store gave no answer; looking again", problem=str(error))
+            self._full_pass_at = self._view.clock() + RETRY_SECONDS
+            return
+        self._metrics.committed(report)
+        await self._see(report)
+
+    async def _see(self, report: Report) -> None:
+        """Go on only when the mirror shows what was written, or what stood in its way."""
+        self._dirty |= report.open_workloads - report.put_off
+        for workload in report.put_off:
+            self._wake_at[workload] = self._view.clock() + REFUSED_RETRY_SECONDS
+        try:
+            async with asyncio.timeout(self._settings.mirror_patience_seconds):
+                await self._view.reached(report.revision)
+        except TimeoutError:
+            raise LeadershipLost(
+                f"the watch has not delivered revision {report.revision} for"
+                f" {self._settings.mirror_patience_seconds:g} s: leading blindly helps nobody"
+            ) from None
+        if report.was_interrupted and not report.committed:
+            await asyncio.sleep(RETRY_SECONDS / 10)

@@ -1,0 +1,195 @@
+"""`ClusterState`: everything the store says, decoded, at one revision.
+
+It is the fold of the mirror's changes; planner, scheduler and API only read it. Each entry
+carries the revisions that guard a write, and `seen_at`: when *this* process first saw this
+version, on its own monotonic clock. Durations run from there, so that no machine ever compares
+its clock with another's; a new leader simply starts counting afresh.
+
+A record that cannot be read is set aside in `damaged` with the reason. Its last good version
+stays in force, so that bad bytes stop nothing that runs, but under the new revision: the next
+write by the key's owner heals it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from orchestrator.model.errors import StateError
+from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation
+from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
+from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
+from orchestrator.model.records import Schema, load
+from orchestrator.model.workload import (
+    DesiredWorkload,
+    WorkloadKey,
+    WorkloadStatus,
+    WorkloadTemplate,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    record: T
+    create_revision: int
+    mod_revision: int
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A key as the mirror delivers it, without the store's own types."""
+
+    value: bytes
+    create_revision: int
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A record that cannot be read, and the revision at which it was written."""
+
+    reason: str
+    mod_revision: int
+
+
+@dataclass(slots=True)
+class ClusterState:
+    keys: Keys
+    revision: int = 0
+    schema: Entry[Schema] | None = None
+    leader: Entry[Leader] | None = None
+    workloads: dict[WorkloadKey, Entry[DesiredWorkload]] = field(default_factory=dict)
+    statuses: dict[WorkloadKey, Entry[WorkloadStatus]] = field(default_factory=dict)
+    templates: dict[RevisionName, Entry[WorkloadTemplate]] = field(default_factory=dict)
+    desired_nodes: dict[str, Entry[DesiredNode]] = field(default_factory=dict)
+    reports: dict[str, Entry[NodeReport]] = field(default_factory=dict)
+    sessions: dict[str, Entry[NodeSession]] = field(default_factory=dict)
+    session_ended_at: dict[str, float] = field(default_factory=dict)
+    assignments: dict[InstancePlace, Entry[Assignment]] = field(default_factory=dict)
+    observations: dict[InstancePlace, Entry[InstanceObservation]] = field(default_factory=dict)
+    events: dict[str, Entry[Event]] = field(default_factory=dict)
+    damaged: dict[str, Damage] = field(default_factory=dict)
+    places_by_workload: dict[WorkloadKey, set[InstancePlace]] = field(default_factory=dict)
+    places_by_node: dict[str, set[InstancePlace]] = field(default_factory=dict)
+    _revisions: dict[WorkloadKey, set[RevisionName]] = field(default_factory=dict, repr=False)
+    _tables: dict[Kind, dict[Any, Any]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._tables = {
+            Kind.ASSIGNMENT: self.assignments,
+            Kind.OBSERVATION: self.observations,
+            Kind.WORKLOAD: self.workloads,
+            Kind.WORKLOAD_STATUS: self.statuses,
+            Kind.REVISION: self.templates,
+            Kind.EVENT: self.events,
+            Kind.DESIRED_NODE: self.desired_nodes,
+            Kind.NODE_REPORT: self.reports,
+            Kind.SESSION: self.sessions,
+        }
+
+    def apply(self, key: str, row: Row | None, now: float) -> ParsedKey | None:
+        """Fold one change in (`row` None: deleted); what it was, or None for a foreign key."""
+        try:
+            parsed = self.keys.parse(key)
+        except StateError as error:
+            self._note_damage(key, row, str(error))
+            return None
+        self.damaged.pop(key, None)
+        entry = self._read(key, parsed, row, now) if row else None
+        if parsed.kind is Kind.SCHEMA:
+            self.schema = entry
+        elif parsed.kind is Kind.LEADER:
+            self.leader = entry
+        else:
+            _set(self._tables[parsed.kind], parsed.name, entry)
+        self._index(parsed, now, is_present=entry is not None)
+        return parsed
+
+    def _read(self, key: str, parsed: ParsedKey, row: Row, now: float) -> Entry[Any] | None:
+        try:
+            record = load(parsed, row.value)
+        except StateError as error:
+            self._note_damage(key, row, str(error))
+            last = self._last_good(parsed)
+            if last is None:
+                return None
+            return Entry(last.record, row.create_revision, row.mod_revision, last.seen_at)
+        return Entry(record, row.create_revision, row.mod_revision, now)
+
+    def _last_good(self, parsed: ParsedKey) -> Entry[Any] | None:
+        if parsed.kind is Kind.SCHEMA:
+            return self.schema
+        if parsed.kind is Kind.LEADER:
+            return self.leader
+        return self._tables[parsed.kind].get(parsed.name)
+
+    def _note_damage(self, key: str, row: Row | None, reason: str) -> None:
+        if row:
+            self.damaged[key] = Damage(reason, row.mod_revision)
+        else:
+            self.damaged.pop(key, None)
+
+    def _index(self, parsed: ParsedKey, now: float, *, is_present: bool) -> None:
+        name = parsed.name
+        if parsed.kind is Kind.SESSION:
+            assert isinstance(name, str)
+            _set(self.session_ended_at, name, None if is_present else now)
+        elif parsed.kind is Kind.ASSIGNMENT:
+            assert isinstance(name, InstancePlace)
+            workload = name.instance.workload_key
+            _index(self.places_by_workload, workload, name, is_present=is_present)
+            _index(self.places_by_node, name.node, name, is_present=is_present)
+        elif parsed.kind is Kind.REVISION:
+            assert isinstance(name, RevisionName)
+            _index(self._revisions, name.workload, name, is_present=is_present)
+
+    def places_of(self, workload: WorkloadKey) -> list[InstancePlace]:
+        """A workload's assignments, by slot, then attempt."""
+        places = self.places_by_workload.get(workload, ())
+        return sorted(places, key=lambda place: (place.instance.slot, place.instance.attempt))
+
+    def workload_keys(self) -> list[WorkloadKey]:
+        """Every workload that is wanted, or that something is left of, in order."""
+        return sorted({*self.workloads, *self.places_by_workload, *self.statuses, *self._revisions})
+
+    def revisions_of(self, workload: WorkloadKey) -> list[RevisionName]:
+        """The templates that are kept of a workload, oldest first."""
+        return sorted(self._revisions.get(workload, ()))
+
+    def node_names(self) -> list[str]:
+        return sorted({*self.reports, *self.sessions, *self.desired_nodes})
+
+    def template_of(self, place: InstancePlace) -> WorkloadTemplate | None:
+        assignment = self.assignments.get(place)
+        if assignment is None:
+            return None
+        name = RevisionName(place.instance.workload_key, assignment.record.generation)
+        entry = self.templates.get(name)
+        return entry.record if entry else None
+
+    def find_instance(self, name: InstanceName) -> Iterator[InstancePlace]:
+        """Where an instance is assigned; one place, but for records that people have put in."""
+        for place in self.places_of(name.workload_key):
+            if place.instance == name:
+                yield place
+
+
+def _set(table: dict[Any, Any], name: object, entry: object | None) -> None:
+    if entry is None:
+        table.pop(name, None)
+    else:
+        table[name] = entry
+
+
+def _index(index: dict[Any, set[T]], group: object, member: T, *, is_present: bool) -> None:
+    if is_present:
+        index.setdefault(group, set()).add(member)
+        return
+    members = index.get(group, set())
+    members.discard(member)
+    if not members:
+        index.pop(group, None)

@@ -1,0 +1,158 @@
+"""An instance: one attempt to run a workload's containers in one slot on one node."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from orchestrator.model.errors import StateError
+from orchestrator.model.workload import Protocol, WorkloadKey
+
+
+class InstanceName(NamedTuple):
+    """`<namespace>.<workload>.<slot>.<attempt>`: never used twice in a workload's life."""
+
+    namespace: str
+    workload: str
+    slot: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.workload}.{self.slot}.{self.attempt}"
+
+    @property
+    def workload_key(self) -> WorkloadKey:
+        return WorkloadKey(self.namespace, self.workload)
+
+    @classmethod
+    def parse(cls, text: str) -> InstanceName:
+        """Raises `StateError` for anything else than four parts, the last two numbers."""
+        parts = text.split(".")
+        if len(parts) != 4 or not (is_counter(parts[2]) and is_counter(parts[3])):
+            raise StateError(
+                f"{text!r} is no instance name: it must be <namespace>.<workload>.<slot>.<attempt>"
+            )
+        return cls(parts[0], parts[1], int(parts[2]), int(parts[3]))
+
+
+def is_counter(text: str) -> bool:
+    """A number written the one way that `str` writes it, so that no two names mean the same."""
+    return re.fullmatch(r"0|[1-9][0-9]{0,8}", text) is not None
+
+
+class WorkloadInstanceStatus(StrEnum):
+    PENDING = "Pending"
+    RUNNING = "Running"
+    TERMINATING = "Terminating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+    """Not written by anybody: what others say of an instance whose node cannot be reached."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({WorkloadInstanceStatus.SUCCEEDED, WorkloadInstanceStatus.FAILED})
+
+NEXT: dict[WorkloadInstanceStatus, frozenset[WorkloadInstanceStatus]] = {
+    WorkloadInstanceStatus.PENDING: frozenset(
+        {
+            WorkloadInstanceStatus.RUNNING,
+            WorkloadInstanceStatus.TERMINATING,
+            *_FINISHED,
+        }
+    ),
+    WorkloadInstanceStatus.RUNNING: frozenset({WorkloadInstanceStatus.TERMINATING, *_FINISHED}),
+    WorkloadInstanceStatus.TERMINATING: _FINISHED,
+    WorkloadInstanceStatus.SUCCEEDED: frozenset(),
+    WorkloadInstanceStatus.FAILED: frozenset(),
+}
+"""The table that moves an instance: forward only."""
+
+
+class Wanted(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class ExitCause(StrEnum):
+    """Why an instance is not running, as far as the planner must tell them apart."""
+
+    NONE = ""
+    EXITED = "exited"
+    START_FAILED = "start_failed"
+    STOPPED = "stopped"
+    NODE_SHUTDOWN = "node_shutdown"
+    """The node was shut down in good order: a new attempt owes no back-off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The record under `desired/instances/<node>/<instance>`, by the leader.
+
+    `failures` counts the attempts in this slot that failed in a row before this one.
+    """
+
+    namespace: str
+    workload: str
+    generation: int
+    slot: int
+    attempt: int
+    wanted: Wanted
+    reason: str
+    failures: int = 0
+
+    @property
+    def name(self) -> InstanceName:
+        return InstanceName(self.namespace, self.workload, self.slot, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class PortBinding:
+    """A port as it really is: where on the node `container_port` is reached."""
+
+    container: str
+    container_port: int
+    host_port: int
+    protocol: Protocol = Protocol.TCP
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerObservation:
+    """`exit_code` is 128 + n for signal n; None while it runs or when nobody saw it end."""
+
+    name: str
+    id: str = ""
+    pid: int | None = None
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceObservation:
+    """The record under `observed/instances/<node>/<instance>`, by that node's agent.
+
+    Times are seconds since 1970 on the node's own clock; only their difference means anything
+    to anybody else. `assignment` is the create_revision of the assignment that it answers.
+    """
+
+    status: WorkloadInstanceStatus
+    assignment: int = 0
+    reason: str = ""
+    cause: ExitCause = ExitCause.NONE
+    ports: tuple[PortBinding, ...] = ()
+    containers: tuple[ContainerObservation, ...] = ()
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def lived_seconds(self) -> float:
+        """How long it ran, on its node's own clock; 0 when it never did."""
+        if self.started_at is None or self.finished_at is None:
+            return 0.0
+        return max(0.0, self.finished_at - self.started_at)

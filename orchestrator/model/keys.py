@@ -1,0 +1,197 @@
+"""The keys: where each record lives, and who alone may write it (design: one writer each).
+
+| key under the root | record | writer |
+|---|---|---|
+| `meta/schema` | Schema | first controller |
+| `desired/workloads/<namespace>/<workload>` | DesiredWorkload | API |
+| `desired/revisions/<namespace>/<workload>/<generation>` | WorkloadTemplate | API |
+| `desired/nodes/<node>` | DesiredNode | API |
+| `desired/instances/<node>/<instance>` | Assignment | leader |
+| `observed/nodes/<node>` | NodeReport | that agent |
+| `observed/sessions/<node>` | NodeSession | that agent |
+| `observed/instances/<node>/<instance>` | InstanceObservation | that agent |
+| `observed/workloads/<namespace>/<workload>` | WorkloadStatus | leader |
+| `leader` | Leader | election |
+| `events/<hour>/<event>` | Event | leader, agents, API |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from orchestrator.model.errors import ConfigError, StateError
+from orchestrator.model.instance import InstanceName, is_counter
+from orchestrator.model.workload import WorkloadKey
+
+DEFAULT_ROOT = "/orchestrator/"
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+def is_dns_label(text: str) -> bool:
+    """RFC 1123: at most 63 of a-z, 0-9 and `-`, with no `-` at either end."""
+    return _LABEL.fullmatch(text) is not None
+
+
+class Kind(StrEnum):
+    """What a key holds; the value is its folder under the root."""
+
+    SCHEMA = "meta/schema"
+    WORKLOAD = "desired/workloads"
+    REVISION = "desired/revisions"
+    DESIRED_NODE = "desired/nodes"
+    ASSIGNMENT = "desired/instances"
+    NODE_REPORT = "observed/nodes"
+    SESSION = "observed/sessions"
+    OBSERVATION = "observed/instances"
+    WORKLOAD_STATUS = "observed/workloads"
+    LEADER = "leader"
+    EVENT = "events"
+
+
+class RevisionName(NamedTuple):
+    workload: WorkloadKey
+    generation: int
+
+    def __str__(self) -> str:
+        return f"{self.workload}/{self.generation}"
+
+
+class InstancePlace(NamedTuple):
+    """An instance and the node that its record names: unique in the whole cluster."""
+
+    node: str
+    instance: InstanceName
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.instance}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedKey:
+    """`name` is a WorkloadKey, RevisionName, InstancePlace, or the node's or event's text."""
+
+    kind: Kind
+    name: WorkloadKey | RevisionName | InstancePlace | str
+
+    @property
+    def workload(self) -> WorkloadKey | None:
+        """The workload that the record is a part of, if it is one's."""
+        if isinstance(self.name, WorkloadKey):
+            return self.name
+        if isinstance(self.name, InstancePlace):
+            return self.name.instance.workload_key
+        return self.name.workload if isinstance(self.name, RevisionName) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Builds and parses keys under one root, so that clusters can share an etcd."""
+
+    root: str = DEFAULT_ROOT
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"/([a-zA-Z0-9._-]+/)+", self.root):
+            raise ConfigError(
+                f"the root {self.root!r} must begin and end with '/', like {DEFAULT_ROOT!r}"
+            )
+
+    @property
+    def schema(self) -> str:
+        return self.root + Kind.SCHEMA.value
+
+    @property
+    def leader(self) -> str:
+        return self.root + Kind.LEADER.value
+
+    def folder(self, kind: Kind) -> str:
+        return f"{self.root}{kind.value}/"
+
+    def workload(self, key: WorkloadKey) -> str:
+        return f"{self.root}desired/workloads/{key.namespace}/{key.name}"
+
+    def workload_status(self, key: WorkloadKey) -> str:
+        return f"{self.root}observed/workloads/{key.namespace}/{key.name}"
+
+    def revisions(self, key: WorkloadKey) -> str:
+        """The prefix of all of a workload's revisions."""
+        return f"{self.root}desired/revisions/{key.namespace}/{key.name}/"
+
+    def revision(self, key: WorkloadKey, generation: int) -> str:
+        return f"{self.revisions(key)}{generation}"
+
+    def desired_node(self, node: str) -> str:
+        return f"{self.root}desired/nodes/{node}"
+
+    def node_report(self, node: str) -> str:
+        return f"{self.root}observed/nodes/{node}"
+
+    def session(self, node: str) -> str:
+        return f"{self.root}observed/sessions/{node}"
+
+    def assignments(self, node: str) -> str:
+        """The prefix that one agent watches."""
+        return f"{self.root}desired/instances/{node}/"
+
+    def assignment(self, place: InstancePlace) -> str:
+        return f"{self.assignments(place.node)}{place.instance}"
+
+    def observations(self, node: str) -> str:
+        return f"{self.root}observed/instances/{node}/"
+
+    def observation(self, place: InstancePlace) -> str:
+        return f"{self.observations(place.node)}{place.instance}"
+
+    def event(self, hour: int, name: str) -> str:
+        """`hour`: whole hours since 1970, so that events sort, and expire, by the hour."""
+        return f"{self.root}events/{hour}/{name}"
+
+    def parse(self, key: str) -> ParsedKey:
+        """Raises `StateError` for a key that is not ours: a foreigner under our root."""
+        if not key.startswith(self.root):
+            raise StateError(f"{key!r} is not under {self.root!r}")
+        parts = key[len(self.root) :].split("/")
+        parsed = _parse(parts)
+        if parsed is None:
+            raise StateError(f"{key!r} is no key of the orchestrator")
+        return parsed
+
+
+def _parse(parts: list[str]) -> ParsedKey | None:
+    if parts == ["leader"]:
+        return ParsedKey(Kind.LEADER, "")
+    if parts == ["meta", "schema"]:
+        return ParsedKey(Kind.SCHEMA, "")
+    if parts[0] == "events" and len(parts) == 3:
+        return ParsedKey(Kind.EVENT, f"{parts[1]}/{parts[2]}")
+    kind = _KIND_BY_FOLDER.get("/".join(parts[:2]))
+    return _parse_name(kind, parts[2:]) if kind else None
+
+
+_BY_NODE = {Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION}
+_BY_WORKLOAD = {Kind.WORKLOAD, Kind.WORKLOAD_STATUS}
+_BY_PLACE = {Kind.ASSIGNMENT, Kind.OBSERVATION}
+_KIND_BY_FOLDER = {
+    kind.value: kind for kind in (*_BY_NODE, *_BY_WORKLOAD, *_BY_PLACE, Kind.REVISION)
+}
+
+
+def _parse_name(kind: Kind, rest: list[str]) -> ParsedKey | None:
+    if not rest or not is_dns_label(rest[0]):
+        return None
+    if kind in _BY_NODE and len(rest) == 1:
+        return ParsedKey(kind, rest[0])
+    if kind in _BY_PLACE and len(rest) == 2:
+        instance = InstanceName.parse(rest[1])
+        is_ours = is_dns_label(instance.namespace) and is_dns_label(instance.workload)
+        return ParsedKey(kind, InstancePlace(rest[0], instance)) if is_ours else None
+    if len(rest) < 2 or not is_dns_label(rest[1]):
+        return None
+    if kind in _BY_WORKLOAD and len(rest) == 2:
+        return ParsedKey(kind, WorkloadKey(rest[0], rest[1]))
+    if kind is Kind.REVISION and len(rest) == 3 and is_counter(rest[2]):
+        return ParsedKey(kind, RevisionName(WorkloadKey(rest[0], rest[1]), int(rest[2])))
+    return None

@@ -1,0 +1,158 @@
+"""What a user wants: workloads, their containers, and how they are to be kept alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from orchestrator.model.resources import NodeResources, Quantities, total
+
+DEFAULT_NAMESPACE = "default"
+
+
+class WorkloadKey(NamedTuple):
+    """A workload's full name; printed as `namespace/name`."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Protocol(StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class OnNodeLost(StrEnum):
+    """What happens to an instance whose node cannot be reached."""
+
+    REPLACE = "replace"
+    """At least once: a new attempt elsewhere after `lost_after_seconds`."""
+    WAIT = "wait"
+    """At most once: only after the agent confirms the stop, or a person declares the node lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of a container. `host_port` None: the agent picks one and reports it.
+
+    A plain process shares the node's network: it must listen on the port that it finds in the
+    environment as `PORT` (first port), `PORT_<NAME>` and `PORT_<container_port>`.
+    """
+
+    container_port: int
+    host_port: int | None = None
+    protocol: Protocol = Protocol.TCP
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """One container. Without an `image`, `command` runs as a plain process on the node."""
+
+    name: str
+    image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env_vars: dict[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    resource_requests: NodeResources = field(default_factory=NodeResources)
+    resource_limits: NodeResources = field(default_factory=NodeResources)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """Back-off between attempts that fail in a row.
+
+    The first failure is made good at once; the second waits `backoff_seconds`, and each further
+    one twice as long, up to `max_backoff_seconds`. An attempt that has lived for
+    `reset_after_seconds` wipes the slate clean.
+    """
+
+    backoff_seconds: float = 10.0
+    max_backoff_seconds: float = 300.0
+    reset_after_seconds: float = 600.0
+
+    def delay_seconds(self, failures: int) -> float:
+        """How long to wait after the `failures`-th failure in a row (from 1)."""
+        if failures <= 1:
+            return 0.0
+        doublings = min(failures - 2, 32)
+        return min(self.backoff_seconds * 2.0**doublings, self.max_backoff_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadTemplate:
+    """What one instance is made of; immutable once written under its generation."""
+
+    containers: tuple[ContainerConfig, ...]
+    stop_grace_seconds: float = 10.0
+
+    def quantities(self) -> Quantities:
+        return total(each.resource_requests.quantities() for each in self.containers)
+
+    def host_ports(self) -> frozenset[tuple[str, int]]:
+        """The fixed ports, as (protocol, port), that an instance needs for itself on its node."""
+        return frozenset(
+            (port.protocol.value, port.host_port)
+            for container in self.containers
+            for port in container.ports
+            if port.host_port is not None
+        )
+
+    def runtime(self) -> str:
+        """Which kind of runtime it needs: `oci` if any container has an image."""
+        return "oci" if any(each.image for each in self.containers) else "process"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadDefinition:
+    name: str
+    containers: tuple[ContainerConfig, ...]
+    namespace: str = DEFAULT_NAMESPACE
+    replicas: int = 1
+    labels: dict[str, str] = field(default_factory=dict)
+    stop_grace_seconds: float = 10.0
+    restart: RestartPolicy = RestartPolicy()
+    on_node_lost: OnNodeLost = OnNodeLost.REPLACE
+    lost_after_seconds: float = 30.0
+
+    @property
+    def key(self) -> WorkloadKey:
+        return WorkloadKey(self.namespace, self.name)
+
+    def template(self) -> WorkloadTemplate:
+        """The part whose change makes a new generation; scaling does not."""
+        return WorkloadTemplate(self.containers, self.stop_grace_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredWorkload:
+    """The record under `desired/workloads/`. `generation` counts the template's changes."""
+
+    spec: WorkloadDefinition
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadStatus:
+    """The record under `observed/workloads/`, by the leader.
+
+    `attempt_floor` is the highest attempt of any slot that was given up: a slot that is taken
+    again starts above it, so that no instance name is ever used twice. `waiting` says, a
+    sentence each, what was not done and why.
+    """
+
+    generation: int
+    desired: int = 0
+    running: int = 0
+    pending: int = 0
+    failed: int = 0
+    stopping: int = 0
+    updated: int = 0
+    attempt_floor: int = 0
+    waiting: tuple[str, ...] = ()

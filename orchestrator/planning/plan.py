@@ -1,0 +1,158 @@
+"""`plan`: the difference between desired and observed, as changes to commit, with reasons.
+
+Theory of operation
+-------------------
+The same snapshot and time give the same plan, byte for byte, on any replica. One workload is
+one `Draft`; small planners run over it in turn, and each sees what the earlier ones decided.
+Then the scheduler sees all vacancies at once. Nothing here remembers anything: what must be
+remembered (attempts used, failures in a row) is in the records; what is a duration runs from
+when this process first saw the fact.
+
+*Nothing runs twice:* a slot is filled only when its last attempt has ended, is confirmed
+stopped, or has been given up by the workload's own `on_node_lost`. *Nothing is lost:* an
+assignment is deleted only when its end is confirmed, or its node is gone from the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.model.actions import Action, Change, Forget, Place, Plan
+from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.keys import RevisionName
+from orchestrator.model.workload import WorkloadKey
+from orchestrator.planning.draft import Draft
+from orchestrator.planning.filling import plan_placements
+from orchestrator.planning.loss import MASS_LOSS_FRACTION, Brake, brake_of, plan_loss
+from orchestrator.planning.members import members_of
+from orchestrator.planning.restarts import plan_restarts
+from orchestrator.planning.rollout import plan_rollout
+from orchestrator.planning.scaling import plan_confirmed, plan_surplus, plan_vacancies
+from orchestrator.planning.status import status_of_draft
+from orchestrator.scheduler.protocol import Scheduler
+
+MAX_OPS = 110
+"""Of one workload in one transaction. etcd takes 128 in all, and the status, the old templates
+and the events go along."""
+
+MAX_FORGOTTEN = 10
+"""Old templates that one transaction clears away; the next pass goes on."""
+
+KEPT_REVISIONS = 10
+"""Old templates of a workload that are kept although nothing runs them."""
+
+
+def plan(
+    state: ClusterState,
+    now: float,
+    scheduler: Scheduler,
+    *,
+    scope: Iterable[WorkloadKey] | None = None,
+    mass_loss_fraction: float = MASS_LOSS_FRACTION,
+) -> Plan:
+    """What to do at `now` (monotonic seconds of this process); `scope` None plans everything."""
+    brake = brake_of(state, mass_loss_fraction)
+    keys = state.workload_keys() if scope is None else sorted(set(scope))
+    drafts = [_drafted(state, key, now, brake) for key in keys]
+    plan_placements(drafts, state, scheduler, now)
+    return Plan(
+        changes=tuple(change for draft in drafts for change in _changes(state, draft)),
+        waiting={draft.key: tuple(draft.waiting) for draft in drafts if draft.waiting},
+        wake_at={draft.key: draft.wake_at for draft in drafts if draft.wake_at is not None},
+        unplaced=frozenset(draft.key for draft in drafts if draft.is_unplaced),
+    )
+
+
+def _drafted(state: ClusterState, key: WorkloadKey, now: float, brake: Brake) -> Draft:
+    desired = state.workloads.get(key)
+    status = state.statuses.get(key)
+    draft = Draft(
+        key=key,
+        spec=desired.record.spec if desired else None,
+        generation=_generation(state, key),
+        members=members_of(state, key, now),
+        attempt_floor=status.record.attempt_floor if status else 0,
+    )
+    plan_confirmed(draft)
+    plan_loss(draft, now, brake)
+    plan_surplus(draft)
+    plan_restarts(draft, now)
+    plan_rollout(draft)
+    plan_vacancies(draft)
+    _check_template(state, draft)
+    return draft
+
+
+def _generation(state: ClusterState, key: WorkloadKey) -> int:
+    if (desired := state.workloads.get(key)) is not None:
+        return desired.record.generation
+    status = state.statuses.get(key)
+    return status.record.generation if status else 0
+
+
+def _check_template(state: ClusterState, draft: Draft) -> None:
+    """Place nothing whose template is missing; say so when it is not the one in force."""
+    if draft.spec is None:
+        return
+    template = state.templates.get(RevisionName(draft.key, draft.generation))
+    if template is None:
+        draft.vacancies.clear()
+        draft.wait(f"the template of generation {draft.generation} is missing: apply it again")
+    elif template.record != draft.spec.template():
+        draft.wait(
+            f"the containers were edited in the store, but generation {draft.generation} is in"
+            " force: apply the definition through the API to roll the edit out"
+        )
+
+
+def _changes(state: ClusterState, draft: Draft) -> list[Change]:
+    """The draft's actions in transaction-sized parts, each with the status; none if all is well."""
+    if draft.spec is None and not (draft.members or draft.actions):
+        return _forget_workload(state, draft)
+    status = status_of_draft(draft)
+    stale = _stale_revisions(state, draft)
+    known = state.statuses.get(draft.key)
+    if not draft.actions and not stale and known and known.record == status:
+        return []
+    return [
+        Change(draft.key, tuple(part), status, stale if index == 0 else ())
+        for index, part in enumerate(_parts(draft.actions))
+    ]
+
+
+def _parts(actions: list[Action]) -> list[list[Action]]:
+    """Transaction-sized runs of actions; one empty part if there are none.
+
+    What a new attempt replaces is forgotten in the very same transaction: the draft puts the
+    two next to each other, and no part ends between them.
+    """
+    parts: list[list[Action]] = [[]]
+    ops = 0
+    for index, action in enumerate(actions):
+        follows = index > 0 and _is_replacement(actions[index - 1], action)
+        if ops >= MAX_OPS and not follows:
+            parts.append([])
+            ops = 0
+        parts[-1].append(action)
+        ops += 2 if isinstance(action, Forget) and action.with_observation else 1
+    return parts
+
+
+def _is_replacement(before: Action, action: Action) -> bool:
+    if not (isinstance(before, Forget) and isinstance(action, Place)):
+        return False
+    return before.place.instance.slot == action.place.instance.slot
+
+
+def _stale_revisions(state: ClusterState, draft: Draft) -> tuple[RevisionName, ...]:
+    """Old templates that nothing runs any more, but for the newest `KEPT_REVISIONS`."""
+    used = {member.assignment.generation for member in draft.members} | {draft.generation}
+    names = [name for name in state.revisions_of(draft.key) if name.generation not in used]
+    return tuple(names[: max(0, len(names) - KEPT_REVISIONS)][:MAX_FORGOTTEN])
+
+
+def _forget_workload(state: ClusterState, draft: Draft) -> list[Change]:
+    """Its status and templates go last, when no instance is left."""
+    revisions = tuple(state.revisions_of(draft.key))[:MAX_OPS]
+    is_left = bool(revisions) or draft.key in state.statuses
+    return [Change(draft.key, (), None, revisions)] if is_left else []

@@ -1,0 +1,56 @@
+"""Instances that have ended though they are wanted: replaced, with exponential back-off.
+
+The first failure is made good at once; after the second in a row the slot waits
+`backoff_seconds`, then twice as long each time, up to `max_backoff_seconds`. An attempt that
+has lived for `reset_after_seconds` on its node's clock ends the row.
+"""
+
+from __future__ import annotations
+
+from orchestrator.model.instance import ExitCause
+from orchestrator.model.workload import RestartPolicy
+from orchestrator.planning.draft import Draft, Vacancy
+from orchestrator.planning.members import Condition, Member
+
+
+def plan_restarts(draft: Draft, now: float) -> None:
+    if draft.spec is None:
+        return
+    for member in draft.having(Condition.FINISHED):
+        failures = failures_in_a_row(member, draft.spec.restart)
+        due = member.ended_at + _delay_seconds(draft, member, failures)
+        why = f"replaces {member.name}, which {_told(member)}"
+        if now < due:
+            draft.wait(
+                f"slot {member.slot} waits {due - member.ended_at:g} s after {failures} failures in"
+                f" a row: {member.name} {_told(member)}",
+                until=due,
+            )
+            continue
+        draft.vacancies.append(
+            Vacancy(member.slot, why, failures, avoid=_avoided(member), replaces=member)
+        )
+
+
+def failures_in_a_row(member: Member, policy: RestartPolicy) -> int:
+    """Counting this one; an orderly shutdown of the node is nobody's failure."""
+    if member.cause is ExitCause.NODE_SHUTDOWN:
+        return member.assignment.failures
+    lived = member.observation.lived_seconds if member.observation else 0.0
+    return 1 if lived >= policy.reset_after_seconds else member.assignment.failures + 1
+
+
+def _delay_seconds(draft: Draft, member: Member, failures: int) -> float:
+    is_outdated = member.assignment.generation != draft.generation
+    if draft.spec is None or is_outdated or member.cause is ExitCause.NODE_SHUTDOWN:
+        return 0.0
+    return draft.spec.restart.delay_seconds(failures)
+
+
+def _avoided(member: Member) -> str:
+    return "" if member.cause is ExitCause.NODE_SHUTDOWN else member.place.node
+
+
+def _told(member: Member) -> str:
+    observation = member.observation
+    return observation.reason if observation and observation.reason else "has ended"

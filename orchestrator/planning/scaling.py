@@ -1,0 +1,81 @@
+"""How many: stop the surplus, find the vacancies, forget what is confirmed gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count, islice
+
+from orchestrator.planning.draft import Draft, Vacancy
+from orchestrator.planning.members import Condition, Member
+
+
+def plan_confirmed(draft: Draft) -> None:
+    """Forget what was to stop and has; its slot may be needed again."""
+    for member in draft.having(Condition.STOPPED):
+        draft.forget(member, "stopped and confirmed")
+        why = f"follows {member.name}, stopped because {member.assignment.reason}"
+        draft.vacancies.append(Vacancy(member.slot, why))
+
+
+def plan_surplus(draft: Draft) -> None:
+    """Stop all of a workload that is no longer wanted, else as many as are too many."""
+    wanted = draft.wanted()
+    if draft.spec is None:
+        for member in wanted:
+            draft.stop(member, "the workload was deleted")
+        return
+    surplus = len(wanted) - draft.spec.replicas
+    for member in least_missed_first(wanted)[: max(0, surplus)]:
+        draft.stop(member, f"scaled from {len(wanted)} to {draft.spec.replicas}")
+
+
+def least_missed_first(members: list[Member]) -> list[Member]:
+    """Unhealthy ones, then the newest, then those on the most crowded node.
+
+    Those of one transaction are equally new; the last slot breaks what ties are left.
+    """
+    order = list(Condition)
+    crowd = Counter(member.place.node for member in members)
+    return sorted(
+        members,
+        key=lambda member: (
+            order.index(member.condition),
+            -(member.create_revision or float("inf")),
+            -crowd[member.place.node],
+            -member.slot,
+        ),
+    )
+
+
+def plan_vacancies(draft: Draft) -> None:
+    """As many vacancies as are missing; those that earlier planners named come first.
+
+    What is still stopping within our sight keeps its slot until it is confirmed, so that no
+    more than `replicas` ever run because of us.
+    """
+    if draft.spec is None:
+        draft.vacancies.clear()
+        return
+    held = {member.slot for member in draft.wanted()}
+    stopping = {member.slot for member in draft.members if _is_ending_in_sight(member)} - held
+    to_be_replaced = [vacancy for vacancy in draft.vacancies if vacancy.replaces]
+    short = draft.spec.replicas - len(held) + len(to_be_replaced)
+    missing = max(0, short - len(stopping))
+    if short > missing:
+        draft.wait(f"{short - missing} slots wait for instances that are still stopping")
+    named = {
+        each.slot: each  # one for each slot, whichever of its attempts have ended
+        for each in draft.vacancies
+        if each.replaces or each.slot not in held | stopping
+    }
+    draft.vacancies = [named[slot] for slot in sorted(named)][:missing]
+    taken = held | stopping | {vacancy.slot for vacancy in draft.vacancies}
+    why = f"{draft.spec.replicas} replicas are wanted, {len(held)} were there"
+    free = (slot for slot in count() if slot not in taken)
+    for slot in islice(free, missing - len(draft.vacancies)):
+        draft.vacancies.append(Vacancy(slot, why))
+
+
+def _is_ending_in_sight(member: Member) -> bool:
+    """Stopping where we can wait for its end, and not on a node that cannot be reached."""
+    return member.condition is Condition.STOPPING and member.unreachable_since is None

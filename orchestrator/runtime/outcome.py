@@ -1,0 +1,69 @@
+"""What a container's records mean: the only place that puts them into words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from orchestrator.runtime.container_dir import ExitRecord, ProcessRecord
+from orchestrator.runtime.protocol import ContainerSpec, ContainerState, ContainerStatus
+
+UNSEEN = "its supervisor was killed, so nobody saw how it ended"
+
+
+def running(spec: ContainerSpec, process: ProcessRecord) -> ContainerStatus:
+    return ContainerStatus(
+        spec, ContainerState.RUNNING, pid=process.pid, started_at=process.started_at
+    )
+
+
+def exited(spec: ContainerSpec, process: ProcessRecord | None, end: ExitRecord) -> ContainerStatus:
+    """`started_at` stays None when its command never ran."""
+    if end.failed_at:
+        return never_started(spec, start_failure(spec, end), end.finished_at)
+    exit_code, reason = end.code, ""
+    if end.signal is not None:
+        exit_code, reason = 128 + end.signal, f"ended by {signal_name(end.signal)}"
+    elif end.code is None:
+        reason = UNSEEN
+    return ContainerStatus(
+        spec,
+        ContainerState.EXITED,
+        exit_code=exit_code,
+        reason=reason,
+        started_at=process.started_at if process else None,
+        finished_at=end.finished_at,
+    )
+
+
+def never_started(
+    spec: ContainerSpec, reason: str, finished_at: float | None = None
+) -> ContainerStatus:
+    return ContainerStatus(spec, ContainerState.EXITED, reason=reason, finished_at=finished_at)
+
+
+def start_failure(spec: ContainerSpec, end: ExitRecord) -> str:
+    """One sentence for whoever wrote the manifest."""
+    command, why = spec.argv[0], os.strerror(end.errno)
+    match end.failed_at, end.errno:
+        case "working_dir", _:
+            return f"its working directory {spec.working_dir!r} cannot be entered: {why}"
+        case "limits", _:
+            return f"its limits cannot be set: {why}"
+        case "exec", errno.ENOENT if "/" in command:
+            return f"command {command!r}, or the interpreter named in its first line, is not there"
+        case "exec", errno.ENOENT:
+            return f"command {command!r} is not found on the PATH of its node"
+        case "exec", errno.EACCES:
+            return f"command {command!r} is not executable"
+        case "exec", errno.ENOEXEC:
+            return f"command {command!r} is neither a program nor a script with a #! line"
+    return f"command {command!r} cannot be started: {why}"
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,192 @@
+"""A machine that runs nothing: containers as timers. They live on when the agent dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import inf
+from types import MappingProxyType
+
+from orchestrator.runtime.lifecycle import Lifecycle
+from orchestrator.runtime.outcome import UNSEEN, never_started
+from orchestrator.runtime.protocol import (
+    ContainerSpec,
+    ContainerState,
+    ContainerStatus,
+    LogLine,
+)
+from orchestrator.runtime.supervisor.log import rfc3339
+
+SIGTERM_CODE = 128 + 15
+SIGKILL_CODE = 128 + 9
+
+Output = Callable[[ContainerSpec], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a command does when it is run.
+
+    `start_seconds` overrides the host's; with `inf` the start hangs. `start_error` is why it
+    does not start. `output` gives (stream, line) pairs, printed at the start.
+    """
+
+    runs_seconds: float = inf
+    exit_code: int = 0
+    start_seconds: float | None = None
+    start_error: str = ""
+    ignores_sigterm: bool = False
+    is_unkillable: bool = False
+    loses_exit_code: bool = False
+    output: Output = lambda _spec: ()
+
+
+class SimulatedContainer(Lifecycle):
+    def __init__(self, host: SimulatedHost, spec: ContainerSpec, program: Program) -> None:
+        super().__init__()
+        self.status = ContainerStatus(spec, ContainerState.CREATED)
+        self.lines: list[LogLine] = []
+        self.pulse = asyncio.Event()
+        """Set, and replaced, when a line is added or the container ends."""
+        self.program = program
+        self._host = host
+        self._timer: asyncio.TimerHandle | None = None
+
+    def schedule(self, delay_seconds: float, happens: Callable[[], None]) -> None:
+        """Instead of what was going to happen."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._host.later(delay_seconds, happens)
+
+    def begin(self) -> None:
+        program, spec = self.program, self.status.spec
+        if program.start_error:
+            self.status = never_started(spec, program.start_error, self._host.now())
+            self._over()
+            return
+        self.status = replace(
+            self.status,
+            state=ContainerState.RUNNING,
+            pid=self._host.next_pid(),
+            started_at=self._host.now(),
+        )
+        for stream, text in program.output(spec):
+            self.add_line(stream, text)
+        self.schedule(program.runs_seconds, lambda: self.end(program.exit_code))
+        self.settled.set()
+        self._host.woken()
+
+    def end(self, exit_code: int | None) -> None:
+        """None: nobody sees the exit code."""
+        if self.status.state is not ContainerState.RUNNING:
+            return
+        is_lost = exit_code is None or self.program.loses_exit_code
+        self.status = replace(
+            self.status,
+            state=ContainerState.EXITED,
+            pid=None,
+            exit_code=None if is_lost else exit_code,
+            reason=UNSEEN if is_lost else "",
+            finished_at=self._host.now(),
+        )
+        self._over()
+
+    def ask_to_end(self, *, by_force: bool) -> None:
+        program = self.program
+        if self.ended.is_set() or program.is_unkillable:
+            return
+        if by_force:
+            self.end(SIGKILL_CODE)
+        elif not program.ignores_sigterm:
+            self.schedule(self._host.stop_seconds(), lambda: self.end(SIGTERM_CODE))
+
+    def add_line(self, stream: str, text: str) -> None:
+        self.lines.append(LogLine(rfc3339(round(self._host.now() * 1e9)), stream, text))
+        self._beat()
+
+    def _over(self) -> None:
+        self.schedule(inf, lambda: None)
+        self.settled.set()
+        self.ended.set()
+        self._beat()
+        self._host.woken()
+
+    def _beat(self) -> None:
+        beaten, self.pulse = self.pulse, asyncio.Event()
+        beaten.set()
+
+
+class SimulatedHost:
+    """`programs` says what each command does (its first word); others do as `default`, and
+    without one they are not found. Latencies are drawn evenly from ranges of seconds."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        rng: random.Random,
+        *,
+        programs: Mapping[str, Program] = MappingProxyType({}),
+        default: Program | None = Program(),
+        start_seconds: tuple[float, float] = (0.005, 0.05),
+        stop_seconds: tuple[float, float] = (0.0, 0.05),
+    ) -> None:
+        self.now = clock
+        self.containers: dict[str, SimulatedContainer] = {}
+        self.wake: Callable[[], None] = lambda: None
+        self._rng = rng
+        self._programs = dict(programs)
+        self._default = default
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
+        self._pids = 1000
+        # Timers that an agent's call starts are the machine's: whatever a simulation attaches to
+        # the agent's context (that it is frozen, say) must not hold for them.
+        self._context = contextvars.copy_context()
+
+    def start(self, spec: ContainerSpec) -> SimulatedContainer:
+        program = self._programs.get(spec.argv[0], self._default)
+        if program is None:
+            program = Program(start_error=f"command {spec.argv[0]!r} is not found")
+        container = self.containers[spec.id] = SimulatedContainer(self, spec, program)
+        drawn = self._rng.uniform(*self._start_seconds)
+        delay = drawn if program.start_seconds is None else program.start_seconds
+        container.schedule(delay, container.begin)
+        return container
+
+    def crash(self, container_id: str, exit_code: int | None = SIGKILL_CODE) -> None:
+        """It ends by itself, now. None: and nobody sees its exit code."""
+        self.containers[container_id].end(exit_code)
+
+    def write(self, container_id: str, stream: str, text: str) -> None:
+        """A container prints a line."""
+        self.containers[container_id].add_line(stream, text)
+
+    def program(self, command: str, program: Program) -> None:
+        """From now on `command` does this."""
+        self._programs[command] = program
+
+    def reboot(self) -> None:
+        """Nothing runs any more, and nobody saw it end. What was starting has left no trace."""
+        for container in list(self.containers.values()):
+            if container.status.state is ContainerState.CREATED:
+                container.schedule(inf, lambda: None)
+                del self.containers[container.status.spec.id]
+            container.end(None)
+
+    def later(self, seconds: float, happens: Callable[[], None]) -> asyncio.TimerHandle | None:
+        if seconds == inf:
+            return None
+        return asyncio.get_running_loop().call_later(seconds, happens, context=self._context)
+
+    def stop_seconds(self) -> float:
+        return self._rng.uniform(*self._stop_seconds)
+
+    def next_pid(self) -> int:
+        self._pids += 1
+        return self._pids
+
+    def woken(self) -> None:
+        self.wake()

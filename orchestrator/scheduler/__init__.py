@@ -1,0 +1,1 @@
+"""Where to put it: a pure function of the requests and the nodes."""

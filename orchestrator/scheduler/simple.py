@@ -1,0 +1,45 @@
+"""`SimpleScheduler`: round robin over the nodes that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.scheduler.feasibility import Room, impossible, no_placement, place, rooms
+from orchestrator.scheduler.protocol import (
+    Error,
+    NodeSnapshot,
+    ScheduleDecision,
+    ScheduleRequest,
+)
+
+
+class SimpleScheduler:
+    """Takes the next node that fits, in a circle that starts at the emptiest one.
+
+    It keeps no state between calls, so that the same snapshot gives the same decisions.
+    """
+
+    def schedule(
+        self, requests: Sequence[ScheduleRequest], nodes: Sequence[NodeSnapshot]
+    ) -> list[ScheduleDecision]:
+        circle = sorted(rooms(nodes), key=lambda room: (room.placed, room.node.name))
+        decisions: list[ScheduleDecision] = []
+        for request in requests:
+            decision, chosen = _next(request, circle)
+            decisions.append(decision)
+            if chosen is not None:
+                at = circle.index(chosen) + 1
+                circle = circle[at:] + circle[:at]
+        return decisions
+
+
+def _next(request: ScheduleRequest, circle: list[Room]) -> tuple[ScheduleDecision, Room | None]:
+    if problem := impossible(request):
+        return Error(problem), None
+    refusals: dict[str, str] = {}
+    for room in circle:
+        refusal = room.refusal(request)
+        if not refusal:
+            return place(request, room, "next in turn"), room
+        refusals[room.node.name] = refusal
+    return no_placement(refusals), None

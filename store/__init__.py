@@ -1,0 +1,1 @@
+"""A typed, fenced, watchable store on etcd. It knows nothing of containers."""

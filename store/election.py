@@ -1,0 +1,131 @@
+"""Election: who may act, proved by the `create_revision` of one key.
+
+Theory of operation
+-------------------
+*One key.* Every candidate tries to create the same key on its own lease, and waits for the mirror
+to show it deleted when somebody else has. With a handful of candidates there is no herd worth
+queueing; the first to create it after a deletion leads. The key's `create_revision` is the epoch:
+it only ever grows, and every write of the leader is compared with it.
+
+*The barrier.* A new leader acts only after its own mirror has delivered its own key. A watch is
+ordered, so the mirror then holds everything that earlier leaders wrote. No read can promise
+that: linearizable reads have been stale in many an etcd (#20418).
+
+*Strays.* A create whose answer was lost may be carried out much later, when the key is free again:
+"must not exist" is a guard that can come true twice. So the key is known as ours by the lease on
+it, whichever copy has put it there.
+
+*Rejected:* returning as soon as the key is ours (the lease may have died while we waited: etcd's
+own `Campaign` does not look); a queue of candidate keys (fair, but slower to hand over).
+"""
+
+from __future__ import annotations
+
+import random
+from math import inf
+
+from store.errors import LeaseNotFound, OutcomeUnknown, SessionLost, Unavailable
+from store.mirror import Mirror
+from store.patience import Clock, Patience
+from store.protocol import Store
+from store.session import Session
+from store.transactions import Leadership, stamped
+from store.values import (
+    Compare,
+    DeleteOp,
+    KeyValue,
+    PutOp,
+    RangeOp,
+    RangeResult,
+    Target,
+    Txn,
+)
+
+
+class Election:
+    """One candidate for `key`, which must lie under the mirror's prefix.
+
+    `value` is a JSON object that tells people who leads; it proves nothing. A candidate that
+    restarts under the same name is a new candidate: only its session counts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        key: str,
+        session: Session,
+        value: bytes,
+        *,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._key = key
+        self._session = session
+        self._value = value
+        self._rng = rng
+        self._patience = Patience(
+            clock, rng, limit_seconds=inf, is_over=lambda: not session.remaining_seconds()
+        )
+
+    async def campaign(self) -> Leadership:
+        """Wait until we lead, for as long as the session lasts; then raise `SessionLost`.
+
+        On return the mirror holds everything that was written before our epoch, and the session
+        is trusted. `Refused` and its kinds pass through (`NoSpace`: nobody can be elected).
+        """
+        while True:
+            holder = await self._race()
+            if holder.lease != self._session.lease_id:
+                await self._wait_for_the_end_of(holder)
+                continue
+            await self._mirror.reached(holder.create_revision)
+            if not self._session.is_trusted():
+                raise SessionLost(
+                    f"won {self._key!r}, but the session has not been renewed for too long to act"
+                )
+            if self._seen_epoch() == holder.create_revision:
+                return Leadership(self._key, holder.create_revision)
+
+    async def resign(self, leadership: Leadership) -> None:
+        """Delete the key if it is still ours, so that the next candidate need not wait.
+
+        Repeats until it is known to be gone or the session has ended; then `Unavailable` or
+        `OutcomeUnknown` is raised. Stop everything that relies on `leadership` first.
+        """
+        is_ours = Compare(leadership.key, Target.CREATE, leadership.create_revision)
+        txn = Txn((is_ours,), (DeleteOp(leadership.key),))
+        async for attempt in self._patience.retrying(Unavailable, OutcomeUnknown):
+            with attempt:
+                await self._store.txn(txn)
+
+    async def _race(self) -> KeyValue:
+        """Create the key unless it is there. Who holds it now: we, or somebody else."""
+        lease_id = self._session.lease_id
+        value = stamped(self._value, op=f"{self._rng.getrandbits(64):016x}", base=0, fence=None)
+        txn = Txn(
+            (Compare(self._key, Target.CREATE, 0),),
+            success=(PutOp(self._key, value, lease_id), RangeOp(self._key)),
+            failure=(RangeOp(self._key),),
+        )
+        try:
+            async for attempt in self._patience.retrying(Unavailable, OutcomeUnknown):
+                with attempt:
+                    answer = (await self._store.txn(txn)).results[-1]
+                    assert isinstance(answer, RangeResult)
+                    return answer.kvs[0]
+        except (LeaseNotFound, Unavailable, OutcomeUnknown) as error:
+            raise SessionLost(f"the session ended during a campaign for {self._key!r}") from error
+        raise AssertionError("retrying ends by an answer or an error")
+
+    async def _wait_for_the_end_of(self, holder: KeyValue) -> None:
+        """The mirror may not have come to that holder yet: until then its absence means nothing."""
+        await self._mirror.reached(holder.create_revision)
+        await self._mirror.until(lambda: self._seen_epoch() != holder.create_revision)
+
+    def _seen_epoch(self) -> int:
+        """Of whoever holds the key, as far as the mirror has come; 0 if nobody does."""
+        version = self._mirror.versions.get(self._key)
+        return version.create_revision if version else 0

@@ -1,0 +1,183 @@
+"""Keeping a store fit: versions, history, space, backups. Decisions are pure, acts are thin.
+
+None of the acts needs a lease or a leader: a store that is out of space refuses both, and must be
+recovered all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from store.errors import Compacted, Unavailable, UnfitVersion
+from store.protocol import Store
+from store.values import MemberStatus, RangeOp
+from store.versions import Fitness, verdict_on
+
+NO_SPACE_ALARM = "NOSPACE"
+
+WORTHWHILE_BYTES = 100 * 1024 * 1024
+"""A member answers nothing while it is defragmented: not for less than this..."""
+
+WORTHWHILE_SHARE = 0.5
+"""...nor for less than this share of its file."""
+
+
+async def check_versions(store: Store, *, development: bool) -> list[str]:
+    """Warnings about the members' versions, each one sentence that says what to do.
+
+    Raises `UnfitVersion` for a version that corrupts data, unless `development`, and
+    `Unavailable` when no member answers.
+    """
+    members = await store.members()
+    if not members:
+        raise Unavailable("no member of the store answers, so its version is unknown")
+    warnings: list[str] = []
+    for version in sorted({member.version for member in members}):
+        verdict = verdict_on(version)
+        if verdict.fitness is Fitness.UNFIT and not development:
+            raise UnfitVersion(verdict.reason)
+        if verdict.fitness is not Fitness.FIT:
+            warnings.append(verdict.reason)
+    return warnings
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """At `seen_at` (on the caller's clock) the store was at `revision`."""
+
+    seen_at: float
+    revision: int
+
+
+def revision_to_compact(
+    sightings: Iterable[Sighting], now: float, behind_seconds: float
+) -> int | None:
+    """The newest revision seen at least `behind_seconds` ago, or None if none was.
+
+    Far behind the slowest watcher: whatever watches that recently does not notice.
+    """
+    old_enough = [s.revision for s in sightings if now - s.seen_at >= behind_seconds]
+    return max(old_enough, default=None)
+
+
+async def compact_behind(
+    store: Store, sightings: Iterable[Sighting], now: float, behind_seconds: float
+) -> int | None:
+    """Compact at `revision_to_compact`, and return that revision, or None if there is none.
+
+    That somebody else has compacted as far is no error.
+    """
+    revision = revision_to_compact(sightings, now, behind_seconds)
+    if revision is not None:
+        await _compact(store, revision)
+    return revision
+
+
+def is_worth_defragmenting(member: MemberStatus) -> bool:
+    free_bytes = member.db_size_bytes - member.db_size_in_use_bytes
+    return free_bytes >= max(WORTHWHILE_BYTES, WORTHWHILE_SHARE * member.db_size_bytes)
+
+
+def defragmentation_order(members: Sequence[MemberStatus]) -> tuple[str, ...]:
+    """One endpoint of each member, the leader's last: it must stand still only once."""
+    endpoints = {member.header.member_id: member for member in reversed(members)}
+    return tuple(
+        member.endpoint
+        for member in sorted(
+            endpoints.values(), key=lambda m: (m.leader_id == m.header.member_id, m.endpoint)
+        )
+    )
+
+
+async def defragment_where_worthwhile(store: Store) -> tuple[str, ...]:
+    """Defragment, one after the other, the members that would gain much; their endpoints."""
+    worthwhile = [member for member in await store.members() if is_worth_defragmenting(member)]
+    return await _defragment(store, worthwhile)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What `recover_space` did. `freed_bytes` counts all members together."""
+
+    compacted_revision: int
+    defragmented: tuple[str, ...]
+    freed_bytes: int
+
+
+async def recover_space(store: Store) -> Recovery | None:
+    """If the store is out of space: drop all history, shrink every member, lift the alarm.
+
+    None if there was no such alarm. May be repeated, and by several at once; a step that fails
+    raises and leaves the alarm. Watchers that are behind will have to list again. If the keys
+    that are there now fill the quota, the alarm comes back with the next write: delete some, or
+    raise etcd's --quota-backend-bytes.
+    """
+    alarms = [alarm for alarm in await store.alarms() if alarm.name == NO_SPACE_ALARM]
+    if not alarms:
+        return None
+    before = await store.members()
+    revision = (await store.range(RangeOp("\0", keys_only=True))).header.revision
+    await _compact(store, revision)
+    defragmented = await _defragment(store, before)
+    after = await store.members()
+    for alarm in alarms:
+        await store.disarm(alarm)
+    return Recovery(revision, defragmented, _size_bytes(before) - _size_bytes(after))
+
+
+async def snapshot_to(store: Store, path: Path) -> int:
+    """Save a backup of the whole store at `path`; its size in bytes.
+
+    The file appears complete and on disk, or not at all; one that was there is replaced.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with await asyncio.to_thread(partial.open, "wb") as file:
+            async for chunk in store.snapshot():
+                await asyncio.to_thread(file.write, chunk)
+            size = await asyncio.to_thread(_flush, file)
+        if not size:
+            raise Unavailable("the store sent an empty backup")
+        await asyncio.to_thread(_publish, partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return size
+
+
+def _flush(file: BinaryIO) -> int:
+    file.flush()
+    os.fsync(file.fileno())
+    return file.tell()
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Rename, and make sure that the new name survives a crash too."""
+    partial.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+async def _compact(store: Store, revision: int) -> None:
+    try:
+        await store.compact(revision)
+    except Compacted:
+        return
+
+
+async def _defragment(store: Store, members: Sequence[MemberStatus]) -> tuple[str, ...]:
+    endpoints = defragmentation_order(members)
+    for endpoint in endpoints:
+        await store.defragment(endpoint)
+    return endpoints
+
+
+def _size_bytes(members: Iterable[MemberStatus]) -> int:
+    return sum(member.db_size_bytes for member in members)

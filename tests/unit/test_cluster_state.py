@@ -1,0 +1,202 @@
+"""The fold of the mirror: every kind of record, its deletion, its damage and its indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from orchestrator.model.cluster_state import ClusterState, Damage, Entry, Row
+from orchestrator.model.instance import (
+    Assignment,
+    InstanceName,
+    InstanceObservation,
+    Wanted,
+    WorkloadInstanceStatus,
+)
+from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
+from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
+from orchestrator.model.records import Record, Schema, dump
+from orchestrator.model.resources import NodeResources
+from orchestrator.model.workload import (
+    ContainerConfig,
+    DesiredWorkload,
+    WorkloadDefinition,
+    WorkloadKey,
+    WorkloadStatus,
+    WorkloadTemplate,
+)
+
+KEYS = Keys("/test/")
+WEB = WorkloadKey("default", "web")
+SPEC = WorkloadDefinition("web", (ContainerConfig("server", command=("sleep", "60")),))
+PLACE = InstancePlace("node-1", InstanceName("default", "web", 0, 3))
+REVISION = RevisionName(WEB, 1)
+
+
+def assigned(place: InstancePlace) -> Assignment:
+    name = place.instance
+    return Assignment(
+        name.namespace, name.workload, 1, name.slot, name.attempt, Wanted.RUNNING, "scaled up"
+    )
+
+
+RECORDS: dict[str, tuple[ParsedKey, Record]] = {
+    KEYS.schema: (ParsedKey(Kind.SCHEMA, ""), Schema()),
+    KEYS.leader: (ParsedKey(Kind.LEADER, ""), Leader("c1")),
+    KEYS.workload(WEB): (ParsedKey(Kind.WORKLOAD, WEB), DesiredWorkload(SPEC, 1)),
+    KEYS.workload_status(WEB): (ParsedKey(Kind.WORKLOAD_STATUS, WEB), WorkloadStatus(1)),
+    KEYS.revision(*REVISION): (ParsedKey(Kind.REVISION, REVISION), SPEC.template()),
+    KEYS.desired_node("node-1"): (ParsedKey(Kind.DESIRED_NODE, "node-1"), DesiredNode()),
+    KEYS.node_report("node-1"): (
+        ParsedKey(Kind.NODE_REPORT, "node-1"),
+        NodeReport("127.0.0.1:7410", NodeResources(), NodeResources()),
+    ),
+    KEYS.session("node-1"): (ParsedKey(Kind.SESSION, "node-1"), NodeSession("a")),
+    KEYS.assignment(PLACE): (ParsedKey(Kind.ASSIGNMENT, PLACE), assigned(PLACE)),
+    KEYS.observation(PLACE): (
+        ParsedKey(Kind.OBSERVATION, PLACE),
+        InstanceObservation(WorkloadInstanceStatus.RUNNING),
+    ),
+    KEYS.event(1, "a"): (ParsedKey(Kind.EVENT, "1/a"), Event(1.0, "Started", "web", "x", "c1")),
+}
+
+
+def table(state: ClusterState, parsed: ParsedKey) -> Mapping[object, Entry[Record]]:
+    """The part of the state that holds that kind, whatever it is kept in."""
+    parts: dict[Kind, object] = {
+        Kind.WORKLOAD: state.workloads,
+        Kind.WORKLOAD_STATUS: state.statuses,
+        Kind.REVISION: state.templates,
+        Kind.DESIRED_NODE: state.desired_nodes,
+        Kind.NODE_REPORT: state.reports,
+        Kind.SESSION: state.sessions,
+        Kind.ASSIGNMENT: state.assignments,
+        Kind.OBSERVATION: state.observations,
+        Kind.EVENT: state.events,
+        Kind.SCHEMA: {"": state.schema} if state.schema else {},
+        Kind.LEADER: {"": state.leader} if state.leader else {},
+    }
+    found = parts[parsed.kind]
+    assert isinstance(found, dict)
+    return found
+
+
+def put(state: ClusterState, key: str, record: Record, revision: int = 5, now: float = 1.0) -> None:
+    state.apply(key, Row(dump(record), 5, revision), now)
+
+
+def test_every_kind_of_record_is_tried_here() -> None:
+    assert {parsed.kind for parsed, _ in RECORDS.values()} == set(Kind)
+
+
+@pytest.mark.parametrize("key", RECORDS)
+def test_a_record_comes_changes_and_goes(key: str) -> None:
+    parsed, record = RECORDS[key]
+    state = ClusterState(KEYS)
+    assert state.apply(key, Row(dump(record), 5, 5), 1.0) == parsed
+    assert table(state, parsed) == {parsed.name: Entry(record, 5, 5, 1.0)}
+    put(state, key, record, revision=8, now=2.5)
+    assert table(state, parsed) == {parsed.name: Entry(record, 5, 8, 2.5)}
+    assert state.apply(key, None, 3.0) == parsed
+    assert not table(state, parsed)
+    assert state == ClusterState(KEYS, session_ended_at=state.session_ended_at)
+
+
+@pytest.mark.parametrize("key", RECORDS)
+def test_a_damaged_record_is_set_aside_and_its_last_good_version_stays(key: str) -> None:
+    parsed, record = RECORDS[key]
+    state = ClusterState(KEYS)
+    put(state, key, record)
+    state.apply(key, Row(b"{oops", 5, 9), 2.0)
+    assert table(state, parsed) == {parsed.name: Entry(record, 5, 9, 1.0)}
+    assert state.damaged[key].mod_revision == 9
+    assert "is damaged: the record: Invalid JSON" in state.damaged[key].reason
+    put(state, key, record, revision=10, now=3.0)
+    assert not state.damaged
+    assert table(state, parsed) == {parsed.name: Entry(record, 5, 10, 3.0)}
+
+
+@pytest.mark.parametrize("key", RECORDS)
+def test_a_record_that_was_never_good_is_only_damage(key: str) -> None:
+    parsed, _ = RECORDS[key]
+    state = ClusterState(KEYS)
+    assert state.apply(key, Row(b"{oops", 5, 5), 1.0) == parsed
+    assert not table(state, parsed)
+    assert list(state.damaged) == [key]
+    state.apply(key, None, 2.0)
+    assert not state.damaged
+
+
+def test_a_stranger_under_our_root_is_told_and_forgotten_when_it_goes() -> None:
+    state = ClusterState(KEYS)
+    assert state.apply("/test/hello", Row(b"{}", 5, 5), 1.0) is None
+    assert state.damaged == {
+        "/test/hello": Damage("'/test/hello' is no key of the orchestrator", 5)
+    }
+    assert state.apply("/test/hello", None, 2.0) is None
+    assert not state.damaged
+
+
+def test_when_a_session_ended_is_remembered_until_the_next_one() -> None:
+    state = ClusterState(KEYS)
+    put(state, KEYS.session("node-1"), NodeSession("a"), now=1.0)
+    assert not state.session_ended_at
+    state.apply(KEYS.session("node-1"), None, 7.0)
+    assert state.session_ended_at == {"node-1": 7.0}
+    put(state, KEYS.session("node-1"), NodeSession("a"), now=9.0)
+    assert not state.session_ended_at
+
+
+def test_places_are_found_by_workload_and_by_node() -> None:
+    state = ClusterState(KEYS)
+    places = [
+        InstancePlace("node-2", InstanceName("default", "web", 1, 1)),
+        InstancePlace("node-1", InstanceName("default", "web", 0, 10)),
+        InstancePlace("node-2", InstanceName("default", "web", 0, 9)),
+        InstancePlace("node-2", InstanceName("default", "api", 0, 1)),
+    ]
+    for place in places:
+        put(state, KEYS.assignment(place), assigned(place))
+    assert state.places_of(WEB) == [places[2], places[1], places[0]]
+    assert state.places_by_node["node-2"] == {places[0], places[2], places[3]}
+    assert list(state.find_instance(places[1].instance)) == [places[1]]
+    assert not list(state.find_instance(InstanceName("default", "web", 7, 1)))
+    for place in places[:3]:
+        state.apply(KEYS.assignment(place), None, 2.0)
+    assert state.places_of(WEB) == []
+    assert state.places_by_node == {"node-2": {places[3]}}
+
+
+def test_deleting_what_was_never_there_is_nothing() -> None:
+    state = ClusterState(KEYS)
+    state.apply(KEYS.assignment(PLACE), None, 1.0)
+    assert state == ClusterState(KEYS)
+
+
+def test_every_trace_of_a_workload_or_a_node_counts() -> None:
+    state = ClusterState(KEYS)
+    put(state, KEYS.workload(WEB), DesiredWorkload(SPEC, 1))
+    put(state, KEYS.workload_status(WorkloadKey("a", "status")), WorkloadStatus(1))
+    put(state, KEYS.revision(WorkloadKey("a", "template"), 1), SPEC.template())
+    left = InstancePlace("node-1", InstanceName("a", "instance", 0, 1))
+    put(state, KEYS.assignment(left), assigned(left))
+    assert [str(key) for key in state.workload_keys()] == [
+        "a/instance", "a/status", "a/template", "default/web",
+    ]  # fmt: skip
+    put(state, KEYS.session("c"), NodeSession("c"))
+    put(state, KEYS.desired_node("b"), DesiredNode())
+    put(state, KEYS.node_report("a"), NodeReport("", NodeResources(), NodeResources()))
+    assert state.node_names() == ["a", "b", "c"]
+
+
+def test_templates_are_found_by_assignment_and_sorted_by_generation() -> None:
+    state = ClusterState(KEYS)
+    assert state.template_of(PLACE) is None
+    put(state, KEYS.assignment(PLACE), assigned(PLACE))
+    assert state.template_of(PLACE) is None
+    for generation in (10, 1, 9):
+        template = WorkloadTemplate(SPEC.containers, stop_grace_seconds=generation)
+        put(state, KEYS.revision(WEB, generation), template)
+    assert state.template_of(PLACE) == WorkloadTemplate(SPEC.containers, stop_grace_seconds=1)
+    assert state.revisions_of(WEB) == [RevisionName(WEB, number) for number in (1, 9, 10)]

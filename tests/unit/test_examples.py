@@ -1,0 +1,55 @@
+"""The sample workload, run for real as its manifest says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+from orchestrator.model.manifest import parse_manifests
+from tests.support.ports import free_port
+
+WEB = Path(__file__).parents[2] / "deploy" / "examples" / "web.yaml"
+
+
+@contextlib.contextmanager
+def running(port: int, log: Path) -> Iterator[None]:
+    (workload,) = parse_manifests(WEB.read_text("utf-8"), source=WEB.name)
+    (server,) = workload.containers
+    given = {"PORT": str(port), "ORC_INSTANCE": "default.web.0.1", "ORC_NODE": "node-1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*server.command, *server.args],
+            env={**os.environ, **given},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def fetched(url: str, log: Path) -> str:
+    give_up_at = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read(), "utf-8")
+        except URLError:
+            assert time.monotonic() < give_up_at, log.read_text()
+            time.sleep(0.05)
+
+
+def test_the_sample_server_says_which_instance_answers(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    with running(port, log):
+        body = fetched(f"http://127.0.0.1:{port}/", log)
+    assert body.startswith("hello from default.web.0.1 on node-1, pid ")
+    assert f"default.web.0.1 listens on http://127.0.0.1:{port}/" in log.read_text()

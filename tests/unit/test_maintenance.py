@@ -1,0 +1,231 @@
+"""Maintenance: what is decided, and that the acts do it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from store.errors import Compacted, NoSpace, Unavailable, UnfitVersion
+from store.maintenance import (
+    Recovery,
+    Sighting,
+    check_versions,
+    compact_behind,
+    defragment_where_worthwhile,
+    defragmentation_order,
+    is_worth_defragmenting,
+    recover_space,
+    revision_to_compact,
+    snapshot_to,
+)
+from store.memory.cluster import MemoryCluster
+from store.memory.store import MemoryStore
+from store.protocol import Store
+from store.values import Header, MemberStatus, PutOp, RangeOp, Txn
+from tests.support.virtual_time import in_virtual_time, virtual_now
+
+MIB = 1024 * 1024
+
+
+def cluster(*, version: str = "3.6.14", quota_bytes: int = 2**31) -> MemoryCluster:
+    return MemoryCluster(virtual_now, random.Random(1), version=version, quota_bytes=quota_bytes)
+
+
+def member(
+    member_id: int, *, size_mib: int = 1, used_mib: int = 1, leader_id: int = 1, endpoint: str = ""
+) -> MemberStatus:
+    return MemberStatus(
+        endpoint=endpoint or f"http://member-{member_id}",
+        header=Header(cluster_id=1, member_id=member_id, revision=1, raft_term=1),
+        version="3.6.14",
+        leader_id=leader_id,
+        db_size_bytes=size_mib * MIB,
+        db_size_in_use_bytes=used_mib * MIB,
+    )
+
+
+async def write_for_ever(store: Store) -> NoReturn:
+    while True:
+        await store.txn(Txn(success=(PutOp("key", b"x" * 10_000),)))
+
+
+@in_virtual_time
+async def test_a_fit_version_needs_no_warning() -> None:
+    assert await check_versions(cluster().connect("me"), development=False) == []
+
+
+@in_virtual_time
+async def test_a_doubtful_version_is_warned_of() -> None:
+    (warning,) = await check_versions(cluster(version="3.4.23").connect("me"), development=False)
+    assert "3.4.23" in warning
+
+
+@in_virtual_time
+async def test_an_unfit_version_is_refused_but_in_development_only_warned_of() -> None:
+    store = cluster(version="3.5.1").connect("me")
+
+    with pytest.raises(UnfitVersion, match=r"etcd 3\.5\.1 .* install 3\.5\.33"):
+        await check_versions(store, development=False)
+    (warning,) = await check_versions(store, development=True)
+    assert "3.5.1" in warning
+
+
+@in_virtual_time
+async def test_versions_of_a_store_that_does_not_answer_are_unknown() -> None:
+    nobody = MemoryCluster(virtual_now, endpoints=())
+    with pytest.raises(Unavailable):
+        await check_versions(nobody.connect("me"), development=False)
+
+
+@pytest.mark.parametrize(
+    ("now", "revision"),
+    [
+        (99.0, None),
+        (100.0, None),
+        (159.0, None),
+        (160.0, 10),
+        (219.0, 10),
+        (220.0, 25),
+        (900.0, 40),
+    ],
+)
+def test_what_is_compacted_was_seen_long_enough_ago(now: float, revision: int | None) -> None:
+    sightings = [Sighting(100.0, 10), Sighting(160.0, 25), Sighting(220.0, 40)]
+    assert revision_to_compact(sightings, now, behind_seconds=60.0) == revision
+
+
+@in_virtual_time
+async def test_compacting_behind_forgets_what_is_old_and_may_be_repeated() -> None:
+    memory = cluster()
+    store = memory.connect("me")
+    for n in range(9):
+        await store.txn(Txn(success=(PutOp("key", b"%d" % n),)))
+    sightings = [Sighting(0.0, 5), Sighting(50.0, 8)]
+
+    assert await compact_behind(store, sightings, now=10.0, behind_seconds=60.0) is None
+    for _ in range(2):
+        assert await compact_behind(store, sightings, now=60.0, behind_seconds=60.0) == 5
+
+    with pytest.raises(Compacted):
+        await store.range(RangeOp("key", revision=4))
+    assert (await store.range(RangeOp("key", revision=5))).kvs[0].value == b"3"
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "used_mib", "is_worth_it"),
+    [(50, 1, False), (150, 60, False), (150, 40, True), (1000, 600, False), (1000, 500, True)],
+)
+def test_defragmenting_is_worth_it_for_much_and_for_a_large_share(
+    size_mib: int, used_mib: int, is_worth_it: bool
+) -> None:
+    assert is_worth_defragmenting(member(1, size_mib=size_mib, used_mib=used_mib)) is is_worth_it
+
+
+def test_members_are_defragmented_once_each_and_the_leader_last() -> None:
+    members = [
+        member(2, leader_id=2),
+        member(3, leader_id=2),
+        member(1, leader_id=2),
+        member(3, leader_id=2, endpoint="http://other-name-of-3"),
+    ]
+    assert defragmentation_order(members) == (
+        "http://member-1",
+        "http://member-3",
+        "http://member-2",
+    )
+    assert defragmentation_order([]) == ()
+
+
+@in_virtual_time
+async def test_nothing_is_defragmented_that_gains_little() -> None:
+    assert await defragment_where_worthwhile(cluster().connect("me")) == ()
+
+
+@in_virtual_time
+async def test_a_full_store_is_recovered_without_lease_or_leader() -> None:
+    store = cluster(quota_bytes=200_000).connect("me")
+    with pytest.raises(NoSpace):
+        await write_for_ever(store)
+    with pytest.raises(NoSpace):
+        await store.grant_lease(7, 60)
+
+    recovery = await recover_space(store)
+
+    assert isinstance(recovery, Recovery)
+    assert recovery.defragmented == ("memory:1",)
+    assert recovery.freed_bytes > 100_000
+    assert await store.alarms() == ()
+    await store.grant_lease(7, 60)
+    await store.txn(Txn(success=(PutOp("key", b"x", lease=7),)))
+
+
+@in_virtual_time
+async def test_without_an_alarm_nothing_is_recovered() -> None:
+    memory = cluster()
+    store = memory.connect("me")
+    await store.txn(Txn(success=(PutOp("key", b"1"),)))
+    await store.txn(Txn(success=(PutOp("key", b"2"),)))
+
+    assert await recover_space(store) is None
+    assert (await store.range(RangeOp("key", revision=2))).kvs[0].value == b"1"
+
+
+@in_virtual_time
+async def test_a_recovery_that_fails_leaves_the_alarm_and_can_be_repeated() -> None:
+    memory = cluster(quota_bytes=200_000)
+    store = memory.connect("me")
+    with pytest.raises(NoSpace):
+        await write_for_ever(store)
+    broken = EndingStore(memory, "me")
+
+    with pytest.raises(Unavailable):
+        await recover_space(broken)
+    assert await store.alarms()
+    assert await recover_space(store)
+    assert not await store.alarms()
+
+
+class EndingStore(MemoryStore):
+    """A store whose longer operations break off in the middle."""
+
+    def __init__(self, memory: MemoryCluster, client: str) -> None:
+        memory.connect(client)
+        super().__init__(memory, memory.link(client))
+
+    async def defragment(self, endpoint: str, *, timeout_seconds: float = 60.0) -> None:
+        raise Unavailable("the connection broke")
+
+    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise Unavailable("the connection broke")
+
+
+async def test_a_backup_is_written_whole_and_can_be_restored(tmp_path: Path) -> None:
+    memory = MemoryCluster(lambda: 0.0)
+    store = memory.connect("me")
+    await store.txn(Txn(success=(PutOp("key", b"before"),)))
+    path = tmp_path / "backup"
+    path.write_bytes(b"an older one")
+
+    size = await snapshot_to(store, path)
+
+    assert size == path.stat().st_size > 0
+    await store.txn(Txn(success=(PutOp("key", b"after"),)))
+    memory.restore(path.read_bytes())
+    assert (await store.range(RangeOp("key"))).kvs[0].value == b"before"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+async def test_a_backup_that_breaks_off_leaves_the_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "backup"
+    path.write_bytes(b"an older one")
+
+    with pytest.raises(Unavailable):
+        await snapshot_to(EndingStore(MemoryCluster(lambda: 0.0), "me"), path)
+    assert path.read_bytes() == b"an older one"
+    assert os.listdir(tmp_path) == [path.name]
