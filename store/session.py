@@ -93,7 +93,8 @@ class Session:
         """Renew until the lease is surely lost, or may be; then raise `SessionLost`.
 
         A renewal is due after a third of the TTL. One that is not answered within another third
-        is sent again on a new stream, which the store opens elsewhere if it can.
+        is sent again on a new stream, which the store opens elsewhere if it can. Errors that no
+        repetition helps against (`PermissionDenied`, `StoreReplaced`) pass through.
         """
         stream = self._store.keep_alive_stream()
         try:

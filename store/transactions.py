@@ -11,9 +11,16 @@ can be superseded carries a `Fence`: the `create_revision` of that role's key.
 
 *One answer.* A timeout or a broken connection says nothing about the outcome: the write may
 have happened, or may yet happen. `commit` resends the very same transaction until the store
-gives a definite answer. Because of the guards a second execution is impossible, and because
-each put carries the transaction's own operation id, "a guard failed, and the object carries my
-id" means that an earlier copy has won: it is done.
+gives a definite answer. Because of the guards a second execution is impossible (but see
+"Strays"), and because each put carries the transaction's own operation id, "a guard failed, and
+the object carries my id" means that an earlier copy has won: it is done.
+
+*What is not promised.* Once somebody else has overwritten all that a transaction had put, nothing
+tells any more that it was done: a resend then says `Conflict`.
+
+*Strays.* "Must not exist" is a guard that can come true twice. A late copy of a transaction that
+only creates is carried out again when everything it had created is deleted before it arrives and
+its fence still holds. If it also changes or deletes something that is there, it happens once.
 
 *Rejected:* reading after a timeout to learn what happened (the write may land after the read);
 retries in the channel (they hide which copy won).
@@ -205,13 +212,16 @@ def to_txn(transaction: Transaction, *, fenced: bool = True, guarded: bool = Tru
 
 
 def outcome_of(transaction: Transaction, result: TxnResult, *, resent: bool) -> Outcome:
-    """What a definite answer means. `resent`: an earlier copy may have been carried out."""
+    """What a definite answer means. `resent`: an earlier copy may have been carried out.
+
+    Only deletes depend on it: a put that was carried out is known by its id, whoever asks.
+    """
     revision = result.header.revision
     if result.succeeded:
         return Committed(revision)
     found = [_only(answer) for answer in result.results]
     holder = found.pop(0) if transaction.fence else None
-    if resent and (won := _won_earlier(transaction, found, revision)):
+    if won := _won_earlier(transaction, found, revision, resent=resent):
         return Committed(won)
     if transaction.fence and _create_revision(holder) != transaction.fence.create_revision:
         return FenceLost(transaction.fence, revision)
@@ -280,7 +290,7 @@ def _size(mutation: Mutation) -> int:
 
 
 def _won_earlier(
-    transaction: Transaction, found: Sequence[KeyValue | None], revision: int
+    transaction: Transaction, found: Sequence[KeyValue | None], revision: int, *, resent: bool
 ) -> int | None:
     """The revision at which an earlier copy committed, as far as the objects still tell.
 
@@ -290,6 +300,8 @@ def _won_earlier(
     for mutation, kv in pairs:
         if isinstance(mutation, Put) and kv and stamp_of(kv.value).get("op") == transaction.op:
             return kv.mod_revision
+    if not resent:
+        return None
     has_put = any(isinstance(mutation, Put) for mutation, _ in pairs)
     deleted = [kv is None for mutation, kv in pairs if isinstance(mutation, Delete)]
     return revision if not has_put and deleted and all(deleted) else None

@@ -28,6 +28,7 @@ from orchestrator.model.keys import Keys
 from orchestrator.model.node import NodeReport, NodeSession
 from orchestrator.runtime.protocol import ContainerRuntime
 from store.errors import OutcomeUnknown, SessionLost, Unavailable
+from store.mirror import Mirror
 from store.patience import Clock, Patience
 from store.protocol import Store
 from store.values import RangeOp
@@ -92,6 +93,16 @@ class Agent:
             metrics=metrics,
             wake=self._wake.set,
         )
+
+    @property
+    def mirror(self) -> Mirror:
+        """What it knows of its assignments."""
+        return self._assignments.mirror
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether its session is surely alive."""
+        return self._registration is not None and self._registration.session.is_trusted()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Raises `ClusterError` for a name in use or a foreign store, and

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from aiohttp import web
 
@@ -55,15 +56,16 @@ def _tail(text: str) -> int | None:
 
 
 async def _write(
-    response: web.StreamResponse, container: ContainerStatus, lines: AsyncIterator[LogLine]
+    response: web.StreamResponse, container: ContainerStatus, lines: AsyncGenerator[LogLine]
 ) -> None:
     """Whole lines at a time, so that those of several containers do not mix."""
-    async for line in lines:
-        record = {
-            "instance": container.spec.instance,
-            "container": container.spec.container,
-            "time": line.time,
-            "stream": line.stream,
-            "text": line.text,
-        }
-        await response.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+    async with aclosing(lines):
+        async for line in lines:
+            record = {
+                "instance": container.spec.instance,
+                "container": container.spec.container,
+                "time": line.time,
+                "stream": line.stream,
+                "text": line.text,
+            }
+            await response.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")

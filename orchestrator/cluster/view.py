@@ -88,7 +88,9 @@ class ClusterView:
 
     @property
     def revision(self) -> int:
-        return self.state.revision
+        """`state` holds everything up to this revision. It may be ahead of the last change under
+        our root, which is `state.revision`."""
+        return self.mirror.revision
 
     @property
     def is_synced(self) -> bool:

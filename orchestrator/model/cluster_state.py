@@ -114,7 +114,7 @@ class ClusterState:
             record = load(parsed, row.value)
         except StateError as error:
             self._note_damage(key, row, str(error))
-            last = self._last_good(parsed)
+            last = self._last_good(parsed) or _LIVES_UNREAD.get(parsed.kind)
             if last is None:
                 return None
             return Entry(last.record, row.create_revision, row.mod_revision, last.seen_at)
@@ -176,6 +176,10 @@ class ClusterState:
         for place in self.places_of(name.workload_key):
             if place.instance == name:
                 yield place
+
+
+_LIVES_UNREAD: dict[Kind, Entry[Any]] = {Kind.SESSION: Entry(NodeSession(agent_id=""), 0, 0, 0.0)}
+"""A session is proof of life by being there, whatever it says."""
 
 
 def _set(table: dict[Any, Any], name: object, entry: object | None) -> None:

@@ -30,7 +30,7 @@ class DesiredNode:
     """The record under `desired/nodes/<node>`, by people through the API.
 
     `is_declared_lost`: a person's word that nothing runs there any more; it releases instances
-    whose workload says `on_node_lost: wait`. It counts only while the node has no session.
+    whose workload says `on_node_lost: wait`. It counts until the node has a session again.
     """
 
     availability: Availability = Availability.ACTIVE

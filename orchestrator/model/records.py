@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.faults import Fault
 from orchestrator.model.instance import Assignment, InstanceObservation
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.problems import path_text
+from orchestrator.model.rules.faults import Fault
+from orchestrator.model.rules.workload import definition_faults, template_faults
 from orchestrator.model.workload import DesiredWorkload, WorkloadStatus, WorkloadTemplate
-from orchestrator.model.workload_rules import definition_faults, template_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,17 @@ _TYPES: dict[Kind, type[Record]] = {
     Kind.EVENT: Event,
 }
 _finite = with_config(ConfigDict(allow_inf_nan=False))
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    record: TypeAdapter(_finite(record)) for record in _TYPES.values()
-}
-_READERS = {kind: _ADAPTERS[record].validator.validate_json for kind, record in _TYPES.items()}
+
+
+class _Adapters(dict[type[Any], TypeAdapter[Any]]):
+    """Each made when it is first needed: a client that reads no records need not wait for them."""
+
+    def __missing__(self, record: type[Any]) -> TypeAdapter[Any]:
+        adapter = self[record] = TypeAdapter(_finite(record))
+        return adapter
+
+
+_ADAPTERS = _Adapters()
 
 
 def dump(record: Record) -> bytes:
@@ -70,7 +77,7 @@ def dump(record: Record) -> bytes:
 def load(parsed: ParsedKey, value: bytes) -> Record:
     """The record under a key. Raises `StateError` if it is damaged or disagrees with its key."""
     try:
-        record: Record = _READERS[parsed.kind](value)
+        record: Record = _ADAPTERS[_TYPES[parsed.kind]].validator.validate_json(value)
     except ValidationError as invalid:
         raise StateError(_told(parsed, invalid)) from None
     if (problem := _disagreement(parsed, record)) is not None:

@@ -94,7 +94,9 @@ def node_of(state: ClusterState, name: str, now: float) -> Node:
     desired_entry = state.desired_nodes.get(name)
     desired = desired_entry.record if desired_entry else DesiredNode()
     unreachable = unreachable_seconds(state, name, now)
-    status, reason = _node_status(report, desired, unreachable)
+    status, reason = _node_status(
+        report, unreachable, is_declared_lost=is_declared_lost(state, name)
+    )
     return Node(
         name=name,
         status=status,
@@ -109,7 +111,7 @@ def node_of(state: ClusterState, name: str, now: float) -> Node:
         instances=len(state.places_by_node.get(name, ())),
         reason=reason,
         unreachable_seconds=unreachable,
-        is_declared_lost=desired.is_declared_lost,
+        is_declared_lost=is_declared_lost(state, name),
     )
 
 
@@ -125,14 +127,23 @@ def unreachable_seconds(state: ClusterState, name: str, now: float) -> float | N
     return max(0.0, now - since)
 
 
+def is_declared_lost(state: ClusterState, name: str) -> bool:
+    """Whether a person's word that nothing runs there still holds: it ends with the next session,
+    in which the node's agent reports anew."""
+    desired, report = state.desired_nodes.get(name), state.reports.get(name)
+    if desired is None or not desired.record.is_declared_lost or name in state.sessions:
+        return False
+    return report is None or desired.mod_revision > report.mod_revision
+
+
 def _node_status(
-    report: NodeReport, desired: DesiredNode, unreachable: float | None
+    report: NodeReport, unreachable: float | None, *, is_declared_lost: bool
 ) -> tuple[NodeStatus, str]:
     if unreachable is None:
         if report is _NO_REPORT:
             return NodeStatus.NOT_READY, "its agent has not reported yet"
         return (NodeStatus.NOT_READY, report.problem) if report.problem else (NodeStatus.READY, "")
-    if desired.is_declared_lost:
+    if is_declared_lost:
         return NodeStatus.DOWN, "declared lost by an operator"
     status = NodeStatus.DOWN if unreachable >= DOWN_AFTER_SECONDS else NodeStatus.UNKNOWN
     return status, "its agent's session has ended"

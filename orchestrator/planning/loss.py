@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.views import is_declared_lost
 from orchestrator.model.workload import OnNodeLost
 from orchestrator.planning.draft import Draft, Vacancy
 from orchestrator.planning.members import Condition, Member
@@ -30,7 +31,7 @@ def brake_of(state: ClusterState, fraction: float) -> Brake:
 
     Nodes that a person has declared lost are no news, and do not count.
     """
-    known = [node for node in sorted(state.reports) if not _is_declared_lost(state, node)]
+    known = [node for node in sorted(state.reports) if not is_declared_lost(state, node)]
     lost = [node for node in known if node not in state.sessions]
     if len(lost) < 2 or len(lost) <= fraction * len(known):
         return Brake()
@@ -38,11 +39,6 @@ def brake_of(state: ClusterState, fraction: float) -> Brake:
         f"{len(lost)} of {len(known)} nodes cannot be reached at once: more likely the network's"
         " fault or etcd's than theirs, so nothing is moved; `orc declare-lost NODE` overrules this"
     )
-
-
-def _is_declared_lost(state: ClusterState, node: str) -> bool:
-    desired = state.desired_nodes.get(node)
-    return bool(desired and desired.record.is_declared_lost)
 
 
 def plan_loss(draft: Draft, now: float, brake: Brake) -> None:

@@ -9,7 +9,7 @@ from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.instance import Assignment, ExitCause, InstanceObservation, Wanted
 from orchestrator.model.instance import WorkloadInstanceStatus as Status
 from orchestrator.model.keys import InstancePlace
-from orchestrator.model.views import observation_of, unreachable_seconds
+from orchestrator.model.views import is_declared_lost, observation_of, unreachable_seconds
 from orchestrator.model.workload import WorkloadKey
 
 
@@ -72,7 +72,6 @@ def _member(state: ClusterState, place: InstancePlace, now: float) -> Member:
     entry = state.assignments[place]
     observation = observation_of(state, place)
     silent = unreachable_seconds(state, place.node, now)
-    desired_node = state.desired_nodes.get(place.node)
     return Member(
         place=place,
         assignment=entry.record,
@@ -82,7 +81,7 @@ def _member(state: ClusterState, place: InstancePlace, now: float) -> Member:
         ended_at=state.observations[place].seen_at if observation else 0.0,
         unreachable_since=None if silent is None else now - silent,
         is_node_gone=silent is not None and place.node not in state.reports,
-        is_declared_lost=bool(desired_node and desired_node.record.is_declared_lost),
+        is_declared_lost=is_declared_lost(state, place.node),
     )
 
 

@@ -53,14 +53,23 @@ def plan(
     """What to do at `now` (monotonic seconds of this process); `scope` None plans everything."""
     brake = brake_of(state, mass_loss_fraction)
     keys = state.workload_keys() if scope is None else sorted(set(scope))
-    drafts = [_drafted(state, key, now, brake) for key in keys]
+    unreadable = {key: reason for key in keys if (reason := _why_unreadable(state, key))}
+    drafts = [_drafted(state, key, now, brake) for key in keys if key not in unreadable]
     plan_placements(drafts, state, scheduler, now)
     return Plan(
         changes=tuple(change for draft in drafts for change in _changes(state, draft)),
-        waiting={draft.key: tuple(draft.waiting) for draft in drafts if draft.waiting},
+        waiting={draft.key: tuple(draft.waiting) for draft in drafts if draft.waiting} | unreadable,
         wake_at={draft.key: draft.wake_at for draft in drafts if draft.wake_at is not None},
         unplaced=frozenset(draft.key for draft in drafts if draft.is_unplaced),
     )
+
+
+def _why_unreadable(state: ClusterState, key: WorkloadKey) -> tuple[str, ...]:
+    """A definition that nobody has ever read is not one that was deleted: leave all as it is."""
+    damage = state.damaged.get(state.keys.workload(key))
+    if damage is None or key in state.workloads:
+        return ()
+    return (f"nothing is done for {key}: {damage.reason}; apply it again, or delete it",)
 
 
 def _drafted(state: ClusterState, key: WorkloadKey, now: float, brake: Brake) -> Draft:

@@ -19,11 +19,11 @@ def plan_restarts(draft: Draft, now: float) -> None:
     for member in draft.having(Condition.FINISHED):
         failures = failures_in_a_row(member, draft.spec.restart)
         due = member.ended_at + _delay_seconds(draft, member, failures)
-        why = f"replaces {member.name}, which {_told(member)}"
+        why = f"replaces {member.name}: {_told(member)}"
         if now < due:
             draft.wait(
                 f"slot {member.slot} waits {due - member.ended_at:g} s after {failures} failures in"
-                f" a row: {member.name} {_told(member)}",
+                f" a row; {member.name}: {_told(member)}",
                 until=due,
             )
             continue

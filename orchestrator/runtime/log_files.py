@@ -81,11 +81,13 @@ class LogReader:
         return LogLine(self._times.pop(stream), stream, text)
 
     def _following(self) -> int | None:
+        return next((number for number in self._numbers() if number > self._number), None)
+
+    def _numbers(self) -> list[int]:
         try:
-            numbers = log_numbers(str(self._directory))
+            return log_numbers(str(self._directory))
         except FileNotFoundError:
-            return None
-        return next((number for number in numbers if number > self._number), None)
+            return []  # removed, while we read the last of it
 
     def _open(self, number: int, offset: int = 0) -> None:
         self.close()
@@ -99,7 +101,7 @@ class LogReader:
     def _seek(self, lines: int) -> None:
         """Go to a place with at least so many lines behind it, looking from the end."""
         wanted = lines
-        for number in reversed(log_numbers(str(self._directory))):
+        for number in reversed(self._numbers()):
             self._open(number)
             offset = os.fstat(self._fd).st_size if self._fd >= 0 else 0
             while offset > 0:
@@ -127,6 +129,8 @@ async def read_log(
             lines = reader.lines() if follow else chain(reader.lines(), reader.unfinished())
             for line in deque(lines, maxlen=tail):
                 yield line
+            if not follow:
+                return  # what has been written meanwhile would be more than was asked for
         may_grow = follow
         while may_grow:
             async for line in _available(reader):

@@ -24,7 +24,8 @@ def exited(spec: ContainerSpec, process: ProcessRecord | None, end: ExitRecord) 
         return never_started(spec, start_failure(spec, end), end.finished_at)
     exit_code, reason = end.code, ""
     if end.signal is not None:
-        exit_code, reason = 128 + end.signal, f"ended by {signal_name(end.signal)}"
+        exit_code = 128 + end.signal
+        reason = f"ended by {signal_name(end.signal)} (exit code {exit_code})"
     elif end.code is None:
         reason = UNSEEN
     return ContainerStatus(

@@ -15,7 +15,7 @@ from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.runtime.protocol import ContainerSpec, ContainerState, ContainerStatus
 from orchestrator.runtime.spawning import spawn_supervisor
 from orchestrator.runtime.supervisor.launch import MARK, Launch
-from orchestrator.runtime.supervisor.main import KILL, TERMINATE
+from orchestrator.runtime.supervisor.signals import KILL, TERMINATE
 
 RETRY_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.01
@@ -172,8 +172,11 @@ class SupervisedContainer(Lifecycle):
             self._go_on_without_supervisor(RETRY_SECONDS)
 
     def _repeat_request(self) -> None:
-        """The supervisor may be another one than that which was asked first."""
-        if self._pidfd is not None and self._asked is not None:
+        """The supervisor may be another one than that which was asked first.
+
+        One that is not ready does not hear signals yet: they would kill it.
+        """
+        if self._ready is None and self._pidfd is not None and self._asked is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, self._asked)
 

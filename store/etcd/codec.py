@@ -46,12 +46,14 @@ def range_request(op: RangeOp) -> Any:
 def txn_request(txn: Txn) -> Any:
     """Messages are filled in place: built from keywords they cost three times as much."""
     request = wire.TxnRequest()
+    add_compare = request.compare.add
+    add_success, add_failure = request.success.add, request.failure.add
     for compare in txn.compares:
-        _fill_compare(request.compare.add(), compare)
+        _fill_compare(add_compare(), compare)
     for op in txn.success:
-        _fill_op(request.success.add(), op)
+        _fill_op(add_success(), op)
     for op in txn.failure:
-        _fill_op(request.failure.add(), op)
+        _fill_op(add_failure(), op)
     return request
 
 

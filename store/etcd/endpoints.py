@@ -43,7 +43,8 @@ def parse_endpoint(text: str, *, has_tls: bool) -> Endpoint:
     scheme, separator, rest = text.strip().rpartition("://")
     target = rest.rstrip("/")
     host, _, port = target.rpartition(":")
-    if not host or not port.isdecimal() or (separator and scheme not in {"http", "https"}):
+    has_port = port.isdecimal() and 0 < int(port) < 65_536
+    if not host or not has_port or (separator and scheme not in {"http", "https"}):
         raise Invalid(f"{text!r} is no etcd endpoint: write host:port or https://host:port")
     if scheme == "https" and not has_tls:
         raise Invalid(f"{text!r} is served with TLS: say which CA to trust")

@@ -76,7 +76,12 @@ class _Attempt:
         one must not take it, since it would count the TTL from when it was sent itself."""
         answer: Answer = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(lease_id, deque()).append(answer)
-        await self._stream.send(wire.LeaseKeepAliveRequest(ID=lease_id))
+        try:
+            await self._stream.send(wire.LeaseKeepAliveRequest(ID=lease_id))
+        except asyncio.CancelledError:
+            # Whether it was sent decides whose the next answer is, and nobody knows.
+            self._finish(Unavailable("a renewal was cancelled halfway"))
+            raise
         outcome = await answer
         if isinstance(outcome, StoreError):
             raise outcome
@@ -85,7 +90,9 @@ class _Attempt:
     def give_up(self, sent: float) -> None:
         """A renewal sent at `sent` was not answered in time."""
         self._connections.channel(self.member).end_streams_if_silent(since=sent)
-        self._break(Unavailable(f"etcd at {self.member} does not renew leases"))
+        error = Unavailable(f"etcd at {self.member} does not renew leases")
+        self._connections.broke(self.member, error)
+        self._finish(error)
 
     async def close(self) -> None:
         self._finish(Unavailable("this keepalive stream has been closed"))
@@ -97,7 +104,9 @@ class _Attempt:
             while True:
                 self._deliver(await self._stream.receive())
         except StoreError as error:
-            self._break(error)
+            if not self.has_ended:
+                self._connections.broke(self.member, error)
+            self._finish(error)
 
     def _deliver(self, message: Any) -> None:
         self._connections.heard(self.member, message.header)
@@ -106,11 +115,6 @@ class _Attempt:
             _resolve(answers.popleft(), LeaseKeepAlive(message.ID, message.TTL))
         if not answers:
             self._waiting.pop(message.ID, None)
-
-    def _break(self, error: StoreError) -> None:
-        if self._end is None:
-            self._connections.broke(self.member, error)
-            self._finish(error)
 
     def _finish(self, error: StoreError) -> None:
         if self._end is None:

@@ -57,9 +57,10 @@ _NOT_DONE = (
     "etcdserver: rpc not supported for learner",
     "etcdserver: revision of auth store is old",
     "failed to connect to all addresses",
+    "errors resolving",
 )
 """Certain for writes too: the first four are said before anything is proposed to raft; the
-fifth when the proposal is applied, instead of carrying it out; the last when no connection
+fifth when the proposal is applied, instead of carrying it out; the last two when no connection
 ever took the request. They are transient: another member, or the same a little later, may say
 yes."""
 

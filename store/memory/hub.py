@@ -6,20 +6,21 @@ from collections.abc import Iterator
 
 from store.errors import Compacted
 from store.memory.engine import Engine
+from store.memory.keyspace import encoded
+from store.memory.routes import Routes
 from store.memory.watch import MemoryWatch
 from store.values import Event, Header
 
 BATCH_REVISIONS = 1000
 """How many revisions etcd merges into one response when a watch catches up."""
 
-MAX_ROUTES = 50_000
-
 
 class WatchHub:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._watches: dict[MemoryWatch, None] = {}
-        self._routes: dict[str, tuple[MemoryWatch, ...]] = {}
+        self._routes = Routes()
+        self._opened = 0
         self.follow(engine)
 
     def follow(self, engine: Engine) -> None:
@@ -41,9 +42,11 @@ class WatchHub:
     def open(self, watch: MemoryWatch) -> None:
         if not watch.is_live():
             return
+        self._opened += 1
+        watch.number = self._opened
         watch.send_created()
         self._watches[watch] = None
-        self._routes.clear()
+        self._routes.add(watch)
         if watch.next_revision == 0:
             watch.next_revision = self._engine.revision + 1
         self.catch_up(watch)
@@ -51,16 +54,16 @@ class WatchHub:
     def drop(self, watch: MemoryWatch) -> None:
         if watch in self._watches:
             del self._watches[watch]
-            self._routes.clear()
+            self._routes.remove(watch)
 
     def publish(self, revision: int, events: tuple[Event, ...]) -> None:
         if len(events) == 1:
-            for watch in self._covering(events[0].kv.key):
+            for watch in self._routes.covering(events[0].kv.key):
                 watch.offer(revision, events)
             return
         shares: dict[MemoryWatch, list[Event]] = {}
         for event in events:
-            for watch in self._covering(event.kv.key):
+            for watch in self._routes.covering(event.kv.key):
                 shares.setdefault(watch, []).append(event)
         for watch, share in shares.items():
             watch.offer(revision, tuple(share))
@@ -87,7 +90,7 @@ class WatchHub:
         batch: list[Event] = []
         revisions = last = 0
         for last, events in self._engine.events_since(watch.next_revision):
-            share = [event for event in events if watch.covers(event.kv.key)]
+            share = [event for event in events if watch.covers(encoded(event.kv.key))]
             batch += share
             revisions += bool(share)
             if revisions == BATCH_REVISIONS:
@@ -95,13 +98,3 @@ class WatchHub:
                 batch, revisions = [], 0
         if batch:
             yield last, tuple(batch)
-
-    def _covering(self, key: str) -> tuple[MemoryWatch, ...]:
-        """The watches of a key, remembered: a key changes far more often than the watches do."""
-        watches = self._routes.get(key)
-        if watches is None:
-            if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
-            watches = tuple([watch for watch in self._watches if watch.covers(key)])
-            self._routes[key] = watches
-        return watches

@@ -50,7 +50,7 @@ class Quota:
             self.alarms.remove(alarm)
 
     def _check_alarm(self) -> None:
-        if any(alarm.name == NOSPACE for alarm in self.alarms):
+        if self.alarms and any(alarm.name == NOSPACE for alarm in self.alarms):
             raise NoSpace("the store is over its quota: compact, defragment and disarm it")
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from store.errors import Compacted, StoreError, Unavailable
-from store.memory.keyspace import encoded, interval
+from store.memory.keyspace import interval
 from store.memory.link import Link
 from store.protocol import DEFAULT_TIMEOUT_SECONDS
 from store.values import Event, WatchResponse
@@ -26,13 +26,17 @@ class MemoryWatch:
     def __init__(
         self, hub: WatchHub, link: Link, key: str, range_end: str | None, start_revision: int
     ) -> None:
+        self.key = key or "\0"
+        self.range_end = range_end or None
+        self.number = 0
+        """In the order in which the store's watches were opened."""
         self.next_revision = start_revision
         """What came before has been sent, or was not asked for. 0: from when it opens."""
         self.is_idle = True
         """Nothing was sent since the last progress notification."""
         self._hub = hub
         self._link = link
-        self._low, self._high = interval(key or "\0", range_end)
+        self._low, self._high = interval(self.key, range_end)
         self.is_behind = False
         """It has to catch up from history, as far as that still reaches."""
         self._is_open = self._is_broken = False
@@ -61,8 +65,8 @@ class MemoryWatch:
         self._is_broken = True
         self._received.put_nowait(StopAsyncIteration())
 
-    def covers(self, key: str) -> bool:
-        name = encoded(key)
+    def covers(self, name: bytes) -> bool:
+        """`name`: a key as etcd sorts it."""
         return self._low <= name and (self._high is None or name < self._high)
 
     def offer(self, revision: int, events: tuple[Event, ...]) -> None:

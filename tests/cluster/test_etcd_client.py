@@ -6,6 +6,9 @@ What every store must do is in the contract suite; here is what only a real etcd
 from __future__ import annotations
 
 import asyncio
+import random
+import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,7 +23,8 @@ from store.errors import (
     StoreReplaced,
     Unavailable,
 )
-from store.etcd import EtcdStore
+from store.etcd import EtcdStore, codec, wire
+from store.etcd.connections import Connections
 from store.values import Alarm, PutOp, RangeOp, Txn, WatchResponse, prefix_end
 from tests.support.etcd import EtcdCluster, cluster_binary, etcd_binaries
 from tests.support.stores import Listener, put, revision_of
@@ -155,6 +159,20 @@ async def test_progress_notifications_keep_a_quiet_watch_alive(
     await watch.close()
 
 
+async def test_a_stream_that_nobody_reads_is_given_up(etcd: EtcdCluster, prefix: str) -> None:
+    connections = Connections(etcd.endpoints, None, time.monotonic, random.Random(1))
+    _, stream = connections.stream(wire.WATCH, limit_bytes=100_000)
+    await stream.send(codec.watch_request(prefix, None, 0))
+    await stream.receive()
+    writer = EtcdStore(etcd.endpoints)
+    for _ in range(20):
+        await put(writer, prefix, bytes(60_000))
+    with pytest.raises(Unavailable, match="read too slowly"):
+        await stream.receive()
+    await writer.close()
+    await connections.close()
+
+
 async def test_a_closed_watch_ends_its_iteration(store: EtcdStore, prefix: str) -> None:
     watch = store.watch(prefix)
 
@@ -216,7 +234,7 @@ async def test_a_catch_up_of_33_megabytes_comes_in_fragments(store: EtcdStore, p
 
 
 async def test_the_client_chooses_the_lease(store: EtcdStore) -> None:
-    lease_id = hash(store) + 2**40
+    lease_id = 2**40 + secrets.randbits(40)
     granted = await store.grant_lease(lease_id, 60)
     assert (granted.lease_id, granted.ttl_seconds) == (lease_id, 60)
     with pytest.raises(LeaseExists):

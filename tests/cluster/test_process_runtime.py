@@ -25,7 +25,7 @@ from orchestrator.runtime.protocol import ContainerRuntime, ContainerSpec, Conta
 from orchestrator.runtime.supervised import ProcessLimits
 from orchestrator.runtime.supervisor.processes import start_ticks, stat_fields
 from tests.support.agent_process import SPECS
-from tests.support.containers import DEADLINE_SECONDS, ProcessWorld, until_exited
+from tests.support.containers import DEADLINE_SECONDS, ProcessWorld, until, until_exited
 
 ONE = "default.web.0.1.main"
 LIMITS = ProcessLimits(log_bytes=2000, log_files=3, open_files=100)
@@ -138,7 +138,9 @@ async def test_killed_supervisor_is_replaced_and_no_line_is_lost(
 ) -> None:
     before = await runtime.create(world.spec(ONE, "wait"))
     await runs_and_prints(runtime, ONE, "one")
-    os.kill(supervisor_pid(world, ONE), signal.SIGKILL)
+    killed = supervisor_pid(world, ONE)
+    os.kill(killed, signal.SIGKILL)
+    await until(runtime, ONE, lambda _status: supervisor_pid(world, ONE) != killed)
     await world.release(ONE)
     status = await until_exited(runtime, ONE)
     assert (status.exit_code, status.reason) == (None, UNSEEN)
@@ -317,6 +319,16 @@ async def test_half_made_and_half_removed_containers_are_cleaned_away(world: Pro
     runtime = await world.open()
     assert await runtime.list() == []
     assert list(world.root.iterdir()) == []
+
+
+async def test_command_starts_with_no_signal_ignored_or_blocked(
+    world: ProcessWorld, runtime: ContainerRuntime
+) -> None:
+    await runtime.create(world.spec(ONE, "grep -E '^Sig(Ign|Blk)' /proc/self/status"))
+    await until_exited(runtime, ONE)
+    masks = [int(line.split()[1], 16) for line in await printed(runtime, ONE)]
+    standard = 2**31 - 1  # above are the real-time ones, some of which are the C library's own
+    assert [mask & standard for mask in masks] == [0, 0]
 
 
 async def test_commands_get_directory_limits_and_little_else(

@@ -119,6 +119,7 @@ async def test_compaction_while_the_watcher_is_away(own_store: EtcdStore, prefix
     assert mirror.anomalies[Anomaly.COMPACTED] == mirror.anomalies[Anomaly.RELIST] == 1
 
 
+@pytest.mark.slow
 async def test_a_mirror_outlives_the_members_it_watches(
     etcd_cluster: EtcdCluster, prefix: str
 ) -> None:
@@ -127,30 +128,34 @@ async def test_a_mirror_outlives_the_members_it_watches(
     fold = Fold()
     mirror = new_mirror(store, fold, time.monotonic, prefix=prefix, page_size=7)
     async with running(mirror):
-        for round_ in range(30):
-            for member in etcd_cluster.members:
-                if round_ % 10 == 9 and member.endpoint == store.current_endpoint:
-                    member.kill()
-                    await asyncio.to_thread(member.start)
-            await write_at_random(writer, prefix, rng)
+        for _ in range(3):
+            await write_at_random(writer, prefix, rng, transactions=10)
+            watched = etcd_cluster.member_at(store.current_endpoint)
+            watched.kill()
+            await asyncio.to_thread(watched.start)
+        await write_at_random(writer, prefix, rng, transactions=10)
         await require_equal(mirror, fold, store, prefix)
         assert mirror.anomalies[Anomaly.WATCH_ERROR] > 0
     await store.close()
     await writer.close()
 
 
-async def write_at_random(store: Store, prefix: str, rng: random.Random) -> None:
-    """One transaction, repeated until it is done: it says what shall be, so it may be."""
-    ops: tuple[Op, ...] = tuple(
-        DeleteOp(f"{prefix}{n}") if rng.random() < 0.4 else PutOp(f"{prefix}{n}", VALUE)
-        for n in rng.sample(range(20), rng.choice([1, 2, 5]))
-    )
+async def write_at_random(
+    store: Store, prefix: str, rng: random.Random, *, transactions: int
+) -> None:
+    """Each is repeated until it is done: it says what shall be, so it may be done twice."""
     patience = Patience(time.monotonic, rng, limit_seconds=30.0)
-    async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
-        with attempt:
-            await store.txn(Txn(success=ops))
+    for _ in range(transactions):
+        ops: tuple[Op, ...] = tuple(
+            DeleteOp(f"{prefix}{n}") if rng.random() < 0.4 else PutOp(f"{prefix}{n}", VALUE)
+            for n in rng.sample(range(20), rng.choice([1, 2, 5]))
+        )
+        async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
+            with attempt:
+                await store.txn(Txn(success=ops))
 
 
+@pytest.mark.slow
 async def test_a_wiped_store_is_found_out(own_etcd: EtcdCluster, prefix: str) -> None:
     store = new_store(own_etcd)
     await put_many(store, prefix, 1_000)

@@ -75,9 +75,12 @@ class PlannedCluster:
     # What agents do
 
     def add_node(self, node: str, allocatable: NodeResources | None = None) -> None:
+        """A session, and a report of it: written anew in each life."""
         has = allocatable or NodeResources(cpu_cores=4, memory_mb=4000)
-        self.put(self.keys.node_report(node), NodeReport("http://" + node, has, has))
         self.revive(node)
+        life = {"life": str(self.state.revision)}
+        report = NodeReport(f"http://{node}", has, has, versions=life)
+        self.put(self.keys.node_report(node), report)
 
     def lose(self, node: str) -> None:
         self.drop(self.keys.session(node))

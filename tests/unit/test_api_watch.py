@@ -8,14 +8,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from orchestrator.api.errors import HistoryGone
 from orchestrator.api.journal import Journal
+from orchestrator.api.routes import mount_api
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.node import Event
 from orchestrator.model.workload import WorkloadKey
 from tests.support.api import KEYS, Replica, World, manifest, world
+from tests.support.ports import free_port
 
 WEB = "/v1/workloads/default/web"
 PLACE = InstancePlace("n1", InstanceName("default", "web", 0, 1))
@@ -195,7 +198,7 @@ async def test_a_client_that_reads_too_slowly_is_told_to_list_again(there: World
     async with there.replica() as replica:
         await replica.view.synced()
         small = Journal(replica.view, kept_changes=1)
-        object.__setattr__(replica.api, "journal", small)
+        replica.api.journal = small
         async with replica.stream("/v1/watch?kind=events") as lines:
             await lines.until("SYNC")
             event = Event(1.0, "Tested", "x", "", "c1")
@@ -206,16 +209,21 @@ async def test_a_client_that_reads_too_slowly_is_told_to_list_again(there: World
     assert "list again" in error["problem"]["detail"]
 
 
-async def test_watches_break_off_when_the_server_stops(there: World) -> None:
-    """Rather than end as if there were nothing more to come."""
-    async with aiohttp.ClientSession() as outlasting:
-        async with there.replica() as replica:
-            response = await outlasting.get(f"{replica.api.address}/v1/watch?kind=nodes")
-            await response.content.readline()
-        async with asyncio.timeout(5):
+async def test_watches_break_off_when_the_server_stops(replica: Replica) -> None:
+    """Rather than end as if there were nothing more to come, or hold the server up."""
+    app = web.Application()
+    mount_api(app, replica.api)
+    runner = web.AppRunner(app, shutdown_timeout=60)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    url = f"http://127.0.0.1:{port}/v1/watch?kind=nodes"
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        await response.content.readline()
+        async with asyncio.timeout(10):
+            await runner.cleanup()
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
-        response.close()
 
 
 async def test_a_client_that_leaves_takes_its_watch_with_it(there: World) -> None:
@@ -226,5 +234,5 @@ async def test_a_client_that_leaves_takes_its_watch_with_it(there: World) -> Non
             assert replica.api.streams.count == 1
             response.close()
         async with asyncio.timeout(5):
-            while replica.api.streams.count:  # noqa: ASYNC110 - nobody tells of it
+            while replica.api.streams.count:
                 await asyncio.sleep(0.01)

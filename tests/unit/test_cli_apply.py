@@ -16,21 +16,10 @@ from tests.support.served_api import ServedApi
 DB = WEB.replace("web", "db")
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ServedApi]:
+@pytest.fixture
+def api() -> Iterator[ServedApi]:
     with ServedApi() as served:
         yield served
-
-
-@pytest.fixture
-def api(shared: ServedApi) -> ServedApi:
-    """Without workloads."""
-    orc = Orc(shared.servers)
-    for name in orc.succeeds("get", "workloads", "-A", "-o", "name").split():
-        orc.succeeds("delete", "workload", name)
-        namespace, _, bare = name.partition("/")
-        shared.drop(f"{KEYS.root}observed/workloads/{namespace}/{bare}")
-    return shared
 
 
 @pytest.fixture
@@ -171,7 +160,7 @@ def test_scaling_says_what_has_changed(orc: Orc) -> None:
         (("a/b/c", "2"), 2, "'a/b/c' names no workload"),
         (("/web", "2"), 2, "'/web' names no workload"),
         (("web/../x", "2"), 2, "names no workload"),
-        (("..", "2"), 4, "no"),
+        (("..", "2"), 4, "there is nothing of the name '..'"),
     ],
 )
 def test_scaling_what_or_to_what_cannot_be_is_refused(

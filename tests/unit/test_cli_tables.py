@@ -13,6 +13,7 @@ from orchestrator.cli.columns import (
     hosts_of,
     pairs_text,
     port_text,
+    reason_of,
     time_text,
 )
 from orchestrator.cli.kinds import Kind
@@ -178,5 +179,20 @@ def test_the_age_of_an_instance_is_how_long_it_ran(changes: dict[str, float], ag
     assert cells == [
         *("default.web.0.1", "Running", "a"),
         "h:21000->80/tcp,h:21001->81/tcp",
-        *(age, "it has room"),
+        *(age, "-"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "shown"),
+    [
+        (WorkloadInstanceStatus.RUNNING, "", ""),
+        (WorkloadInstanceStatus.RUNNING, "restarted", "restarted"),
+        (WorkloadInstanceStatus.PENDING, "", "it has room"),
+        (WorkloadInstanceStatus.FAILED, "exited with 1", "exited with 1"),
+    ],
+)
+def test_an_instance_has_its_agents_reason_or_the_leaders(
+    status: WorkloadInstanceStatus, reason: str, shown: str
+) -> None:
+    assert reason_of(instance(status=status, reason=reason)) == shown

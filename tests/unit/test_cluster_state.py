@@ -117,7 +117,7 @@ def test_a_damaged_record_is_set_aside_and_its_last_good_version_stays(key: str)
     assert table(state, parsed) == {parsed.name: Entry(record, 5, 10, 3.0)}
 
 
-@pytest.mark.parametrize("key", RECORDS)
+@pytest.mark.parametrize("key", [key for key in RECORDS if key != KEYS.session("node-1")])
 def test_a_record_that_was_never_good_is_only_damage(key: str) -> None:
     parsed, _ = RECORDS[key]
     state = ClusterState(KEYS)
@@ -126,6 +126,14 @@ def test_a_record_that_was_never_good_is_only_damage(key: str) -> None:
     assert list(state.damaged) == [key]
     state.apply(key, None, 2.0)
     assert not state.damaged
+
+
+def test_a_session_that_cannot_be_read_is_a_sign_of_life_all_the_same() -> None:
+    state = ClusterState(KEYS)
+    state.apply(KEYS.session("node-1"), Row(b"{", 5, 5), now=1.0)
+    assert state.sessions["node-1"].record.agent_id == ""
+    assert KEYS.session("node-1") in state.damaged
+    assert "node-1" not in state.session_ended_at
 
 
 def test_a_stranger_under_our_root_is_told_and_forgotten_when_it_goes() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.runtime import log_files
@@ -43,6 +43,7 @@ chunks = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(chunks, st.integers(60, 400))
 def test_what_is_written_in_any_pieces_is_read_as_lines(
     written: list[tuple[str, bytes]], limit_bytes: int
@@ -60,6 +61,7 @@ def test_what_is_written_in_any_pieces_is_read_as_lines(
         assert [text for its, text in read if its == stream] == lines
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 120), st.integers(0, 130), st.integers(60, 1000))
 def test_tail_finds_its_place_from_the_end(count: int, tail: int, limit_bytes: int) -> None:
     with (
@@ -83,6 +85,15 @@ async def test_tail_gives_so_many_lines_and_no_more(directory: Path) -> None:
         return [line.text async for line in log]
 
     assert [await tail(lines) for lines in range(3)] == [[], ["unfinished"], ["3", "unfinished"]]
+
+
+async def test_a_tail_is_not_made_longer_by_what_is_written_meanwhile(directory: Path) -> None:
+    log = Log(1000, limit_files=3)
+    log.write("stdout", b"1\n2\n3\n")
+    tail = read_log(directory, tail=2, follow=False, wait=ended)
+    first = await anext(tail)
+    log.write("stdout", b"4\n5\n")
+    assert [first.text, *[line.text async for line in tail]] == ["2", "3"]
 
 
 async def ended() -> bool:

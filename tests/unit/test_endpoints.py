@@ -57,6 +57,7 @@ def test_endpoints_are_parsed(text: str, has_tls: bool, target: str) -> None:
         ("etcd-1", False, "write host:port"),
         (":2379", False, "write host:port"),
         ("etcd-1:port", False, "write host:port"),
+        ("etcd-1:99999", False, "write host:port"),
         ("unix:///etcd.sock", False, "write host:port"),
         ("", False, "write host:port"),
         ("https://etcd-1:2379", False, "say which CA to trust"),

@@ -43,6 +43,7 @@ NOT_DONE = [
     ("UNAVAILABLE", "etcdserver: rpc not supported for learner"),
     ("INVALID_ARGUMENT", "etcdserver: revision of auth store is old"),
     ("UNAVAILABLE", "failed to connect to all addresses; last error: refused"),
+    ("UNAVAILABLE", "errors resolving nowhere:1: [Domain name not found]"),
 ]
 
 UNKNOWN = [

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model.documents import MAX_BYTES
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.manifest import definition_from_json, parse_manifests, to_manifest
+from orchestrator.model.manifest.documents import MAX_BYTES
 from orchestrator.model.problems import ManifestError
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import (

@@ -94,7 +94,7 @@ def test_the_first_failure_is_made_good_at_once_with_its_reason() -> None:
     place = cluster.place_of(1)
     assert cluster.names() == ["0.1", "1.2", "2.1"]
     reason = cluster.state.assignments[place].record.reason
-    assert "replaces default.web.1.1, which exited with code 1" in reason
+    assert "replaces default.web.1.1: exited with code 1" in reason
 
 
 def test_failures_in_a_row_back_off_from_10_s_doubling_to_5_minutes() -> None:
@@ -198,6 +198,23 @@ def test_wait_means_at_most_once_until_somebody_declares_the_node_lost() -> None
     cluster.say_of_node(lost, DesiredNode(is_declared_lost=True))
     cluster.settle()
     assert cluster.names() == ["0.2", "1.1", "2.1"]
+
+
+def test_a_declaration_ends_with_the_nodes_next_session() -> None:
+    cluster = running(3, on_node_lost=OnNodeLost.WAIT)
+    cluster.lose("n1")
+    cluster.say_of_node("n1", DesiredNode(is_declared_lost=True))
+    cluster.settle()
+    cluster.add_node("n1")
+    cluster.settle()
+    cluster.apply(web(6, on_node_lost=OnNodeLost.WAIT))
+    cluster.settle()
+    there = [place for place in cluster.places() if place.node == "n1"]
+    cluster.lose("n1")
+    cluster.wait(1000)
+    cluster.settle()
+    assert there
+    assert [place for place in cluster.places() if place.node == "n1"] == there
 
 
 def test_when_most_nodes_vanish_nothing_is_moved_until_overruled() -> None:
@@ -332,3 +349,13 @@ def test_two_attempts_of_a_slot_that_end_together_leave_one_vacancy() -> None:
     cluster.lead()
     cluster.settle()
     assert [place.instance.slot for place in cluster.places()] == [0, 1]
+
+
+def test_a_definition_that_cannot_be_read_is_not_taken_for_a_deleted_one() -> None:
+    cluster = running(2)
+    status = cluster.state.statuses[KEY].record
+    cluster.drop(cluster.keys.workload(KEY))
+    cluster.put_bytes(cluster.keys.workload(KEY), b"{")
+    assert cluster.plan().changes == ()
+    assert "nothing is done for default/web" in cluster.waiting()[0]
+    assert cluster.state.statuses[KEY].record == status

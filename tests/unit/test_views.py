@@ -117,9 +117,12 @@ def test_a_node_without_a_session_is_unknown_then_down() -> None:
 
 def test_a_person_may_declare_a_node_lost_before_that() -> None:
     lost = DesiredNode(is_declared_lost=True)
-    state = state_of({KEYS.node_report("node-1"): REPORT, KEYS.desired_node("node-1"): lost})
+    state = state_of({KEYS.node_report("node-1"): REPORT})
+    state.apply(KEYS.desired_node("node-1"), Row(dump(lost), 900, 900), 0.0)
     node = node_of(state, "node-1", 10.0)
     assert (node.status, node.reason) == (NodeStatus.DOWN, "declared lost by an operator")
+    state.apply(KEYS.node_report("node-1"), Row(dump(REPORT), 1, 901), 0.0)
+    assert node_of(state, "node-1", 10.0).status is NodeStatus.UNKNOWN
 
 
 def test_durations_run_from_when_this_process_first_saw_the_fact() -> None:

@@ -15,10 +15,10 @@ container therefore gets no SIGPIPE; it waits when the FIFO is full, until a sec
 started by the agent to *take over*, goes on reading. What that one cannot have is the exit code,
 for it is not the parent. What has daemonised before it knows by a variable that all processes of
 a container inherit; who has both left the session and cleared the environment gets away. Of the
-output, only what the first one had read and not yet written when it was killed is missing.
+output it misses what the first one had read and not yet written when it was killed, and the last
+words of a container that ends before the agent has noticed.
 """
 
-import _signal as signal  # type: ignore[import-not-found]
 import os
 import select
 import time
@@ -29,15 +29,20 @@ from orchestrator.runtime.supervisor.log import Log
 from orchestrator.runtime.supervisor.processes import (
     children,
     kill_all,
-    send,
     start_ticks,
     strays,
 )
 from orchestrator.runtime.supervisor.records import ExitFile, write_identity
+from orchestrator.runtime.supervisor.signals import (
+    KILL,
+    SIGCHLD,
+    SIGKILL,
+    SIGTERM,
+    TERMINATE,
+    hear_signals,
+    send,
+)
 from orchestrator.runtime.supervisor.start import NotStarted, Starting
-
-TERMINATE: int = signal.SIGUSR1
-KILL: int = signal.SIGUSR2
 
 PR_SET_CHILD_SUBREAPER = 36
 CHUNK_BYTES = 64 * 1024
@@ -78,7 +83,8 @@ class Supervisor:
             self._watch()
         self._kill_the_rest()
         for fd in self._streams:
-            self._drain(fd)
+            while self._pump(fd):
+                continue
         self._exit_file.write(self._status, self._failure)
 
     def _begin(self) -> None:
@@ -109,16 +115,16 @@ class Supervisor:
         while not self._has_ended:
             for fd, _ in self._poll.poll():
                 if fd in self._streams:
-                    self._log.write(self._streams[fd], os.read(fd, CHUNK_BYTES))
+                    self._pump(fd)
                 elif fd == self._signals:
                     self._obey(os.read(fd, 512))
                 else:
                     self._has_ended = True
 
     def _obey(self, signals: bytes) -> None:
-        if signal.SIGCHLD in signals:
+        if SIGCHLD in signals:
             self._reap(os.WNOHANG)
-        for asked, sent in ((TERMINATE, signal.SIGTERM), (KILL, signal.SIGKILL)):
+        for asked, sent in ((TERMINATE, SIGTERM), (KILL, SIGKILL)):
             if asked in signals and not self._has_ended:
                 send(sent, -self._pid)
 
@@ -144,22 +150,14 @@ class Supervisor:
                 kill_all(left)
                 time.sleep(0.02)
 
-    def _drain(self, fd: int) -> None:
+    def _pump(self, fd: int) -> bool:
+        """False when there is nothing to read."""
         try:
-            while True:
-                self._log.write(self._streams[fd], os.read(fd, CHUNK_BYTES))
+            chunk = os.read(fd, CHUNK_BYTES)
         except BlockingIOError:
-            return
-
-
-def hear_signals() -> int:
-    """Turn signals into bytes in a pipe. In the container they have their defaults again."""
-    heard, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    to_pass_over = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    for number in (TERMINATE, KILL, signal.SIGCHLD, *to_pass_over):
-        signal.signal(number, lambda *_: None)
-    return heard
+            return False
+        self._log.write(self._streams[fd], chunk)
+        return True
 
 
 def become_subreaper() -> None:

@@ -3,9 +3,9 @@
 Never by `kill(pid, 0)`, which a zombie answers, and so does a stranger with the same pid.
 """
 
-# The C half of `signal`; the other half builds enums, in 5 ms of each start of a container.
-import _signal as signal  # type: ignore[import-not-found]
 import os
+
+from orchestrator.runtime.supervisor.signals import SIGKILL, send
 
 
 def processes() -> list[tuple[int, int, int]]:
@@ -64,14 +64,6 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def send(number: int, pid: int) -> None:
-    """A signal to a process (or group, if negative) that may be gone or of another user."""
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
 def kill_all(pids: list[int]) -> None:
     for pid in pids:
-        send(signal.SIGKILL, pid)
+        send(SIGKILL, pid)

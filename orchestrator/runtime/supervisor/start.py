@@ -1,10 +1,10 @@
 """The start of a container's process: what happens between fork and exec."""
 
-import _signal as signal  # type: ignore[import-not-found]
 import errno
 import os
 
 from orchestrator.runtime.supervisor.launch import Launch
+from orchestrator.runtime.supervisor.signals import restore_what_python_ignores
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Where a command is looked for if its environment has no PATH."""
@@ -58,8 +58,7 @@ def _become(launch: Launch, stdout: int, stderr: int, gate: int, teller: int) ->
         os.setsid()
         for fd, source in enumerate((os.open(os.devnull, os.O_RDONLY), stdout, stderr)):
             os.dup2(source, fd)
-        for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(ignored_by_python, signal.SIG_DFL)
+        restore_what_python_ignores()
         _limit(launch)
         stage = "working_dir"
         os.chdir(launch.working_dir)

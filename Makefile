@@ -1,0 +1,66 @@
+# What the README tells people to run. Everything is installed into .venv, from the lock files;
+# a second run installs nothing.
+
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { command -v $$each; break; }; done)
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help up test check fmt lock clean
+
+help:
+	@echo "make up      run a whole cluster here (ARGS='--ha --reset' for options of orc up)"
+	@echo "make test    run all tests"
+	@echo "make check   run what is fast: format, lint, types, layers, unit tests"
+	@echo "make fmt     format the code"
+	@echo "make lock    take up new versions of what we depend on"
+	@echo "make clean   remove .venv and caches; no cluster's data"
+
+up: .venv/installed
+	@.venv/bin/orc up $(ARGS)
+
+test: .venv/installed-dev
+	.venv/bin/python -m pytest $(ARGS)
+
+check: .venv/installed-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest --quiet -m "not slow" tests/unit tests/properties tests/test_tidy.py
+
+fmt: .venv/installed-dev
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+lock: .venv/installed-dev
+	$(PIP) uv
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes pyproject.toml --output-file requirements.lock
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --extra test --extra dev --constraint requirements.lock \
+		pyproject.toml --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/created:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or later is needed: install it," \
+		"or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) cannot make" \
+		"virtual environments: run 'sudo apt-get install python3-venv'" >&2; exit 1; }
+	@echo "creating .venv with $(PYTHON)"
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/installed: .venv/created requirements.lock pyproject.toml
+	@echo "installing what the orchestrator needs"
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	@echo "installing what its tests need"
+	@$(PIP) --require-hashes --requirement requirements-dev.lock
+	@touch $@

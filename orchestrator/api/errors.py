@@ -1,0 +1,21 @@
+"""Refusals that only the API knows, named by the caller's next move."""
+
+from __future__ import annotations
+
+from orchestrator.model.errors import ConfigError, OrchestrationError, StateError
+
+
+class PreconditionFailed(StateError):
+    """If-Match or If-None-Match does not hold: read again."""
+
+
+class HistoryGone(StateError):
+    """The revision to resume from is too old, or the reader too slow: list again."""
+
+
+class TooLarge(ConfigError):
+    """More than the API or the store takes: make it smaller."""
+
+
+class NotCurrent(OrchestrationError):
+    """This replica's mirror is behind: try later, or ask another replica."""

@@ -1,0 +1,124 @@
+"""What people may say of a node: from a wish and the state of the cluster to an intent. Pure."""
+
+from __future__ import annotations
+
+from orchestrator.api.bodies import NodePatch, Outcome
+from orchestrator.api.intents import (
+    ANYTHING,
+    HEALED,
+    Happening,
+    Intent,
+    Precondition,
+    base_of,
+    precondition_failed,
+    refused,
+    told,
+)
+from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.errors import ConfigError, NodeNotFound, StateError
+from orchestrator.model.node import Availability, DesiredNode
+from orchestrator.model.records import dump
+from orchestrator.model.rules.faults import unfit_labels
+from store.transactions import Check, Delete, Put
+
+
+def change_node(
+    state: ClusterState, name: str, patch: NodePatch, precondition: Precondition = ANYTHING
+) -> Intent:
+    """Change what is said of a node. Declaring it lost holds only while it has no session.
+
+    Raises `ConfigError` for labels that break the rules.
+    """
+    new_labels = {label: value for label, value in patch.labels.items() if value is not None}
+    if faults := list(unfit_labels(("labels",), new_labels)):
+        raise ConfigError("; ".join(fault.sentence for fault in faults))
+    desired, report, session = _rows_of(state, name)
+    if not (desired.base or report.base or session.base):
+        return _absent(name, desired, report, session)
+    if broken := precondition.broken(desired.base):
+        return precondition_failed(f"node {name}", broken, desired)
+    if patch.is_declared_lost and session.base:
+        return _alive(name, "stop its agent first, or cordon the node instead", session)
+    entry = state.desired_nodes.get(name)
+    old = entry.record if entry else DesiredNode()
+    new = _patched(old, patch, is_alive=bool(session.base))
+    healed = (HEALED,) if desired.key in state.damaged else ()
+    changes = healed + _changes(old, new)
+    guards = (session,) if patch.is_declared_lost else ()
+    if not changes:
+        return Intent((desired, *guards), Outcome.UNCHANGED, desired.base)
+    put = Put(desired.key, dump(new), desired.base)
+    happening = Happening(_event_kind(old, new), name, told(changes))
+    return Intent((put, *guards), Outcome.CONFIGURED, desired.base, 0, changes, happening)
+
+
+def remove_node(state: ClusterState, name: str, precondition: Precondition = ANYTHING) -> Intent:
+    """Forget a node whose agent is gone; the leader then forgets what is assigned to it."""
+    desired, report, session = _rows_of(state, name)
+    if session.base:
+        return _alive(name, "stop its agent first, then delete it", session)
+    if not (desired.base or report.base):
+        return _absent(name, desired, report, session)
+    if broken := precondition.broken(desired.base):
+        return precondition_failed(f"node {name}", broken, desired)
+    deletes = [Delete(row.key, row.base) for row in (desired, report) if row.base]
+    count = len(state.places_by_node.get(name, ()))
+    happening = Happening("NodeRemoved", name, f"removed by request, with {count} instances on it")
+    return Intent((*deletes, session), Outcome.DELETED, desired.base, happening=happening)
+
+
+def _rows_of(state: ClusterState, name: str) -> tuple[Check, Check, Check]:
+    """What people say, what the agent says, and its session, each as it is now."""
+    rows = (
+        (state.keys.desired_node(name), state.desired_nodes.get(name)),
+        (state.keys.node_report(name), state.reports.get(name)),
+        (state.keys.session(name), state.sessions.get(name)),
+    )
+    desired, report, session = (Check(row, base_of(state, row, entry)) for row, entry in rows)
+    return desired, report, session
+
+
+def _patched(old: DesiredNode, patch: NodePatch, *, is_alive: bool) -> DesiredNode:
+    """What was said of an earlier death is not said again of a node that lives."""
+    labels = {**old.labels, **patch.labels}
+    is_lost = old.is_declared_lost if patch.is_declared_lost is None else patch.is_declared_lost
+    return DesiredNode(
+        availability=Availability(patch.availability or old.availability),
+        labels={name: value for name, value in labels.items() if value is not None},
+        is_declared_lost=is_lost and not is_alive,
+    )
+
+
+def _changes(old: DesiredNode, new: DesiredNode) -> tuple[str, ...]:
+    changes = []
+    if old.availability is not new.availability:
+        changes.append(f"availability: {old.availability} -> {new.availability}")
+    if old.is_declared_lost is not new.is_declared_lost:
+        changes.append("declared lost" if new.is_declared_lost else "no longer declared lost")
+    for name in sorted({*old.labels, *new.labels}):
+        before, after = old.labels.get(name), new.labels.get(name)
+        if before != after:
+            changes.append(f"labels.{name}: {_shown(before)} -> {_shown(after)}")
+    return tuple(changes)
+
+
+def _shown(label: str | None) -> str:
+    return "none" if label is None else repr(label)
+
+
+def _event_kind(old: DesiredNode, new: DesiredNode) -> str:
+    if new.is_declared_lost and not old.is_declared_lost:
+        return "NodeDeclaredLost"
+    if old.availability is not new.availability:
+        return "NodeCordoned" if new.availability is Availability.CORDONED else "NodeUncordoned"
+    return "NodeConfigured"
+
+
+def _absent(name: str, *checks: Check) -> Intent:
+    return refused(NodeNotFound(f"there is no node {name}"), *checks)
+
+
+def _alive(name: str, advice: str, session: Check) -> Intent:
+    return refused(
+        StateError(f"node {name} is alive, its agent holds a session: {advice}"), session
+    )

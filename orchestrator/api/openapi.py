@@ -1,0 +1,119 @@
+"""The OpenAPI document, generated from the endpoints and the types that they speak in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from orchestrator.api.endpoint import Endpoint
+from orchestrator.api.problems import ProblemDetails
+from orchestrator.api.requests import adapter
+from orchestrator.api.responses import NDJSON, PROBLEM_JSON
+
+Schema = dict[str, Any]
+Mode = Literal["validation", "serialization"]
+
+_REFERENCE = "#/components/schemas/{model}"
+_PRECONDITIONS = ("If-Match", "If-None-Match")
+
+
+def document(endpoints: Iterable[Endpoint[Any]]) -> Schema:
+    """OpenAPI 3.1, whose schemas are JSON Schema as pydantic writes it."""
+    endpoints = list(endpoints)
+    schemas, components = _schemas(endpoints)
+    paths: dict[str, Schema] = {}
+    for endpoint in endpoints:
+        operation = _operation(endpoint, schemas)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "orchestrator", "version": "1"},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+Schemas = Mapping[tuple[Any, Mode], Schema]
+
+
+def _schemas(endpoints: list[Endpoint[Any]]) -> tuple[Schemas, Schema]:
+    """A reference for each type, and the definitions that they refer to."""
+    wanted: dict[tuple[Any, Mode], TypeAdapter[Any]] = {
+        (ProblemDetails, "serialization"): adapter(ProblemDetails)
+    }
+    for endpoint in endpoints:
+        wanted[endpoint.answer, "serialization"] = adapter(endpoint.answer)
+        if endpoint.body:
+            wanted[endpoint.body, "validation"] = adapter(endpoint.body)
+    schemas, definitions = TypeAdapter.json_schemas(
+        [(form, mode, known) for (form, mode), known in wanted.items()], ref_template=_REFERENCE
+    )
+    return schemas, definitions["$defs"]
+
+
+def _operation(endpoint: Endpoint[Any], schemas: Schemas) -> Schema:
+    answer = schemas[endpoint.answer, "serialization"]
+    kind = NDJSON if endpoint.is_stream else "application/json"
+    success = {"description": "done", "content": {kind: {"schema": answer}}}
+    problem = {PROBLEM_JSON: {"schema": schemas[ProblemDetails, "serialization"]}}
+    responses: Schema = {"200": success}
+    if endpoint.may_create:
+        responses["201"] = {**success, "description": "created"}
+    responses["default"] = {"description": "what went wrong", "content": problem}
+    operation: Schema = {
+        "operationId": endpoint.handle.__name__,
+        "summary": endpoint.summary,
+        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
+        "responses": responses,
+    }
+    if endpoint.method != "GET":
+        operation["parameters"] += [_header(name) for name in _PRECONDITIONS]
+    if endpoint.body:
+        body = schemas[endpoint.body, "validation"]
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": body}},
+        }
+    return operation
+
+
+def _path_parameters(endpoint: Endpoint[Any]) -> list[Schema]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+
+
+def _query_parameters(endpoint: Endpoint[Any]) -> list[Schema]:
+    form = adapter(endpoint.query).json_schema()
+    definitions = form.get("$defs", {})
+    required = form.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": schema.pop("description", ""),
+            "schema": _inlined(schema, definitions),
+        }
+        for name, schema in form.get("properties", {}).items()
+    ]
+
+
+def _inlined(schema: Schema, definitions: Schema) -> Schema:
+    """Of enumerations, which queries refer to by name."""
+    reference = schema.get("$ref", "").rpartition("/")[2]
+    return definitions[reference] if reference else schema
+
+
+def _header(name: str) -> Schema:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": "a mod_revision as in the ETag" if name == "If-Match" else "only `*`",
+        "schema": {"type": "string"},
+    }

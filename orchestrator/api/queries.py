@@ -1,0 +1,83 @@
+"""What may stand behind the `?` of each endpoint. Anything else is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+Name = Annotated[str, Field(max_length=253)]
+Revision = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Base of all queries, and the one of endpoints that take none."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadQuery(Query):
+    min_revision: Annotated[
+        Revision, Field(description="Wait until this replica has read up to this revision.")
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WriteQuery(Query):
+    dry_run: Annotated[bool, Field(description="Say what would happen, and write nothing.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadsQuery(ReadQuery):
+    namespace: Name = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesQuery(ReadQuery):
+    namespace: Name = ""
+    workload: Name = ""
+    node: Name = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsQuery(ReadQuery):
+    namespace: Name = ""
+    subject: Annotated[
+        Name,
+        Field(description="A workload (its instances are included), an instance or a node."),
+    ] = ""
+    limit: Annotated[int, Field(ge=1, le=100_000, description="How many, the newest of them.")] = (
+        500
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogsQuery(ReadQuery):
+    container: Name = ""
+    follow: Annotated[bool, Field(description="Go on with new lines as they come.")] = False
+    tail: Annotated[
+        int | None,
+        Field(ge=0, le=10_000_000, description="Only so many of the last lines of each container."),
+    ] = None
+
+
+class WatchKind(StrEnum):
+    WORKLOADS = "workloads"
+    INSTANCES = "instances"
+    NODES = "nodes"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchQuery(ReadQuery):
+    kind: WatchKind
+    namespace: Name = ""
+    name: Annotated[Name, Field(description="Of the object; of events, their subject.")] = ""
+    from_revision: Annotated[
+        Revision | None,
+        Field(description="No list: only what has changed since, as told by a SYNC line."),
+    ] = None

@@ -1,0 +1,193 @@
+"""`DesiredWriter`: carries out what people want, as guarded transactions. It knows no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from orchestrator.api.bodies import NodePatch, Outcome, Written
+from orchestrator.api.errors import NotCurrent, TooLarge
+from orchestrator.api.intents import ANYTHING, Happening, Intent, Precondition
+from orchestrator.api.node_intents import change_node, remove_node
+from orchestrator.api.workload_intents import apply_workload, delete_workload, scale_workload
+from orchestrator.cluster.view import ClusterView
+from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.errors import StateError
+from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
+from store.errors import LeaseNotFound, OutcomeUnknown, Unavailable
+from store.patience import Patience
+from store.transactions import (
+    MAX_BYTES,
+    Committed,
+    Conflict,
+    Mutation,
+    Put,
+    Transaction,
+    commit,
+)
+
+MAX_TRIES = 10
+"""Each lost race means that somebody else's write has won: ten in a row is a quarrel."""
+
+
+class EventWriter(Protocol):
+    """What `cluster.events.EventLog` gives: rows that go into the transaction of a change."""
+
+    async def put_for(
+        self, kind: str, subject: str, reason: str, *, namespace: str = ""
+    ) -> Put: ...
+
+    def forget_lease(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which conditions something is written."""
+
+    precondition: Precondition = ANYTHING
+    is_dry_run: bool = False
+
+
+AS_IT_COMES = Terms()
+
+Decide = Callable[[ClusterState], Intent]
+
+
+class DesiredWriter:
+    """Writes under `desired/`, with the objects' own guards; any replica may, leader or not.
+
+    Each method raises the refusals of its intent (`WorkloadNotFound`, `NodeNotFound`,
+    `StateError`, `ConfigError`, `PreconditionFailed`), `StateError` when others keep changing the
+    object, `NotCurrent` when the mirror does not keep up, and the store's errors: `Unavailable`
+    means that nothing was done, `OutcomeUnknown` and `NoSpace` that it may have been. All may be
+    repeated as they are.
+    """
+
+    def __init__(
+        self,
+        view: ClusterView,
+        events: EventWriter,
+        *,
+        rng: random.Random,
+        patience_seconds: float = 8.0,
+    ) -> None:
+        self._view = view
+        self._events = events
+        self._rng = rng
+        self._patience = Patience(view.clock, rng, limit_seconds=patience_seconds)
+
+    async def apply(self, definition: WorkloadDefinition, terms: Terms = AS_IT_COMES) -> Written:
+        decide = partial(apply_workload, definition=definition, precondition=terms.precondition)
+        return await self._carry_out(decide, f"workload {definition.key}", terms)
+
+    async def scale(self, key: WorkloadKey, replicas: int, terms: Terms = AS_IT_COMES) -> Written:
+        decide = partial(
+            scale_workload, key=key, replicas=replicas, precondition=terms.precondition
+        )
+        return await self._carry_out(decide, f"workload {key}", terms)
+
+    async def delete(self, key: WorkloadKey, terms: Terms = AS_IT_COMES) -> Written:
+        decide = partial(delete_workload, key=key, precondition=terms.precondition)
+        return await self._carry_out(decide, f"workload {key}", terms)
+
+    async def change_node(self, name: str, patch: NodePatch, terms: Terms = AS_IT_COMES) -> Written:
+        decide = partial(change_node, name=name, patch=patch, precondition=terms.precondition)
+        return await self._carry_out(decide, f"node {name}", terms)
+
+    async def remove_node(self, name: str, terms: Terms = AS_IT_COMES) -> Written:
+        decide = partial(remove_node, name=name, precondition=terms.precondition)
+        return await self._carry_out(decide, f"node {name}", terms)
+
+    async def _carry_out(self, decide: Decide, subject: str, terms: Terms) -> Written:
+        for _ in range(MAX_TRIES):
+            intent = decide(self._view.state)
+            if terms.is_dry_run:
+                intent = intent.as_checks()
+            try:
+                outcome = await self._commit(intent)
+            except LeaseNotFound:
+                self._events.forget_lease()
+                continue
+            if isinstance(outcome, Conflict):
+                await self._catch_up(intent, outcome)
+                continue
+            if intent.refusal:
+                raise intent.refusal
+            return self._written(intent, outcome)
+        raise StateError(f"{subject} is being changed by others all the time: try again later")
+
+    async def _commit(self, intent: Intent) -> Committed | Conflict:
+        mutations = intent.mutations
+        if intent.happening:
+            mutations = (*mutations, await self._event(intent.happening))
+        _require_room(mutations)
+        op = f"{self._rng.getrandbits(64):016x}"
+        outcome = await commit(
+            self._view.store, Transaction(mutations, op, fence=None), self._patience
+        )
+        assert isinstance(outcome, Committed | Conflict), "no fence was given, so none is lost"
+        return outcome
+
+    async def _event(self, happening: Happening) -> Put:
+        """Its lease may have to be granted first, which can be repeated freely."""
+        try:
+            async for attempt in self._patience.retrying(Unavailable, OutcomeUnknown):
+                with attempt:
+                    return await self._events.put_for(
+                        happening.kind,
+                        happening.subject,
+                        happening.reason,
+                        namespace=happening.namespace,
+                    )
+        except OutcomeUnknown as error:
+            raise Unavailable(str(error)) from error
+        raise AssertionError("retrying ends by an answer or an error")
+
+    async def _catch_up(self, intent: Intent, conflict: Conflict) -> None:
+        """Wait until the mirror shows what the store held against us.
+
+        The conflict's revision alone would not do: it may be of a change outside our root, of
+        which the mirror hears late. The keys alone would not do: they may be back as they were.
+        """
+        mirror = self._view.mirror
+        bases = {mutation.key: mutation.base for mutation in intent.mutations}
+
+        def has_moved(key: str) -> bool:
+            version = mirror.versions.get(key)
+            return (version.mod_revision if version else 0) != bases.get(key, 0)
+
+        def is_current() -> bool:
+            return mirror.revision >= conflict.revision or all(map(has_moved, conflict.keys))
+
+        try:
+            async with asyncio.timeout(self._patience.limit_seconds):
+                await mirror.until(is_current)
+        except TimeoutError:
+            raise NotCurrent(
+                f"this replica has only read up to revision {mirror.revision}, so it cannot "
+                "decide, and nothing was changed: try again, or ask another replica"
+            ) from None
+
+    def _written(self, intent: Intent, committed: Committed) -> Written:
+        has_written = intent.happening is not None
+        is_there = intent.outcome is not Outcome.DELETED
+        return Written(
+            revision=committed.revision if has_written else self._view.revision,
+            outcome=intent.outcome,
+            mod_revision=(committed.revision if is_there else 0) if has_written else intent.base,
+            generation=intent.generation,
+            changes=intent.changes,
+        )
+
+
+def _require_room(mutations: Sequence[Mutation]) -> None:
+    size = sum(len(each.value) for each in mutations if isinstance(each, Put))
+    if size > MAX_BYTES:
+        raise TooLarge(
+            f"it takes {size} bytes in the store, which is more than the {MAX_BYTES} that fit "
+            "into one transaction: make it smaller, as by moving large values into files"
+        )

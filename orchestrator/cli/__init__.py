@@ -1,0 +1,1 @@
+"""`orc`, as people use it: a client of the HTTP API and nothing else."""

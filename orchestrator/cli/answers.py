@@ -1,0 +1,156 @@
+"""What the API answers, as values: read leniently, so that a newer server may say more."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.cli.errors import Misunderstood, Refused
+from orchestrator.model.node import Leader
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[T]):
+    """Objects as they were at `revision`."""
+
+    revision: int
+    items: tuple[T, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write has come to. `revision` is the store's after it; `changes` is for people.
+
+    `outcome` is created, configured, unchanged or deleted.
+    """
+
+    revision: int
+    outcome: str
+    generation: int = 0
+    changes: tuple[str, ...] = ()
+
+
+class WatchType(StrEnum):
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+    SYNC = "SYNC"
+    """All changes up to `revision` have been told."""
+    ERROR = "ERROR"
+    """The watch ends here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    name: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent(Generic[T]):
+    """One line of a watch. `object` is None for SYNC, and for DELETED, where only its identity
+    is certain."""
+
+    type: WatchType
+    revision: int
+    identity: Identity = Identity()
+    object: T | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """`time` is RFC 3339 and `text` has no newline. `stream` is stdout, stderr, or `system` for
+    what the server has to say itself."""
+
+    instance: str
+    container: str
+    time: str
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    workload: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedRecord:
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSummary:
+    """The cluster as one replica sees it; counts by status."""
+
+    replica: str
+    address: str
+    revision: int
+    is_synced: bool
+    leader: Leader | None
+    workloads: int
+    silent_seconds: float | None = None
+    instances: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, int] = field(default_factory=dict)
+    waiting: tuple[Waiting, ...] = ()
+    damaged: tuple[DamagedRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@cache
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(form)
+
+
+def read(form: type[T], answer: object) -> T:
+    """`answer` as a `form`. Raises `Misunderstood` if it is not one."""
+    try:
+        value: T = _adapter(cast(Hashable, form)).validate_python(answer)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise Misunderstood(
+            f"the server's {form.__name__} is not understood ({where}: {first['msg']}): "
+            "use the orc of the server's version"
+        ) from None
+    return value
+
+
+def read_listing(form: type[T], answer: object) -> Listing[T]:
+    page = read(_Page, answer)
+    return Listing(page.revision, tuple(read(form, item) for item in page.items))
+
+
+def read_event(form: type[T], line: Mapping[str, Any]) -> WatchEvent[T]:
+    """Raises `Refused` for the line that ends a watch."""
+    kind = read(WatchType, line.get("type"))
+    revision = read(int, line.get("revision", 0))
+    if kind is WatchType.ERROR:
+        problem = read(_Problem, line.get("problem"))
+        raise Refused(problem.detail, problem.status)
+    if kind is WatchType.SYNC:
+        return WatchEvent(kind, revision)
+    found = line.get("object")
+    value = None if kind is WatchType.DELETED else read(form, found)
+    return WatchEvent(kind, revision, read(Identity, found), value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    items: tuple[Any, ...]
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    detail: str
+    status: int = 0

@@ -1,0 +1,211 @@
+"""`ApiClient`: the HTTP API as methods, with values in and values out.
+
+It remembers the revision of its last write and asks every read to be at least as new, so that
+whoever writes through one server reads his own write through another.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+from orchestrator.cli.answers import (
+    ClusterSummary,
+    Listing,
+    LogLine,
+    WatchEvent,
+    Written,
+    read,
+    read_event,
+    read_listing,
+)
+from orchestrator.cli.errors import NotFound
+from orchestrator.cli.transport import Patience, Transport
+from orchestrator.model.manifest import to_document
+from orchestrator.model.node import Availability, Event
+from orchestrator.model.views import Node, Workload, WorkloadInstance
+from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
+
+T = TypeVar("T")
+
+FORMS: Mapping[str, type[Any]] = {
+    "workloads": Workload,
+    "instances": WorkloadInstance,
+    "nodes": Node,
+    "events": Event,
+}
+"""What a listing or a watch of each kind holds."""
+
+
+class ApiClient:
+    """Open it with `async with`. Every method raises `ServerUnreachable`, `Refused` and its
+    kinds, or `Misunderstood` (see cli.errors)."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        token: str = "",
+        tls: ssl.SSLContext | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._transport = Transport(servers, token=token, tls=tls, patience=patience)
+        self._written_revision = 0
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    async def workloads(self, namespace: str | None = None) -> Listing[Workload]:
+        return await self._list(Workload, "/v1/workloads", namespace=namespace)
+
+    async def workload(self, key: WorkloadKey) -> Workload:
+        return await self._get(Workload, _workload_path(key))
+
+    async def instances(
+        self,
+        *,
+        namespace: str | None = None,
+        workload: str | None = None,
+        node: str | None = None,
+    ) -> Listing[WorkloadInstance]:
+        return await self._list(
+            WorkloadInstance,
+            "/v1/instances",
+            namespace=namespace,
+            workload=workload,
+            node=node,
+        )
+
+    async def instance(self, name: str) -> WorkloadInstance:
+        return await self._get(WorkloadInstance, f"/v1/instances/{_part(name)}")
+
+    async def nodes(self) -> Listing[Node]:
+        return await self._list(Node, "/v1/nodes")
+
+    async def node(self, name: str) -> Node:
+        return await self._get(Node, f"/v1/nodes/{_part(name)}")
+
+    async def events(
+        self,
+        *,
+        namespace: str | None = None,
+        subject: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[Event]:
+        return await self._list(
+            Event, "/v1/events", namespace=namespace, subject=subject, limit=limit
+        )
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return self._transport.servers
+
+    async def cluster(self, server: str | None = None) -> ClusterSummary:
+        """The cluster as one replica sees it: whichever answers, or the one of `server`."""
+        answer = await self._transport.send("GET", "/v1/cluster", only=server)
+        return read(ClusterSummary, answer)
+
+    async def apply(self, definition: WorkloadDefinition, *, dry_run: bool = False) -> Written:
+        """Make it so that the workload is as defined; a dry run only says what that would do."""
+        return await self._write(
+            "PUT",
+            _workload_path(definition.key),
+            body=to_document(definition),
+            dry_run="true" if dry_run else None,
+        )
+
+    async def scale(self, key: WorkloadKey, replicas: int) -> Written:
+        return await self._write("PUT", f"{_workload_path(key)}/scale", body={"replicas": replicas})
+
+    async def delete_workload(self, key: WorkloadKey) -> Written:
+        return await self._write("DELETE", _workload_path(key))
+
+    async def set_availability(self, node: str, availability: Availability) -> Written:
+        return await self._write(
+            "PATCH", f"/v1/nodes/{_part(node)}", body={"availability": availability.value}
+        )
+
+    async def declare_lost(self, node: str, *, is_lost: bool = True) -> Written:
+        """Record a person's word that nothing runs there any more, or take it back."""
+        return await self._write(
+            "PATCH", f"/v1/nodes/{_part(node)}", body={"is_declared_lost": is_lost}
+        )
+
+    async def delete_node(self, node: str) -> Written:
+        return await self._write("DELETE", f"/v1/nodes/{_part(node)}")
+
+    async def logs(
+        self,
+        of: WorkloadKey | str,
+        *,
+        container: str | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> AsyncGenerator[LogLine, None]:
+        """Lines of a workload's instances, or of the instance of that name."""
+        path = f"/v1/instances/{_part(of)}" if isinstance(of, str) else _workload_path(of)
+        query = _query(container=container, follow="true" if follow else None, tail=tail)
+        stream = self._transport.stream(f"{path}/logs", query=query, may_be_silent=True)
+        async with aclosing(stream) as lines:
+            async for line in lines:
+                yield read(LogLine, line)
+
+    async def watch(
+        self, form: type[T], *, namespace: str | None = None, name: str | None = None
+    ) -> AsyncGenerator[WatchEvent[T], None]:
+        """What there is, each ADDED, then SYNC, then every change, until the stream breaks."""
+        kind = next(kind for kind, each in FORMS.items() if each is form)
+        query = _query(kind=kind, namespace=namespace, name=name, **self._not_older())
+        async with aclosing(self._transport.stream("/v1/watch", query=query)) as lines:
+            async for line in lines:
+                yield read_event(form, line)
+
+    async def _list(self, form: type[T], path: str, **query: str | int | None) -> Listing[T]:
+        asked = _query(**query, **self._not_older())
+        return read_listing(form, await self._transport.send("GET", path, query=asked))
+
+    async def _get(self, form: type[T], path: str) -> T:
+        asked = _query(**self._not_older())
+        return read(form, await self._transport.send("GET", path, query=asked))
+
+    async def _write(
+        self, method: str, path: str, *, body: object = None, **query: str | None
+    ) -> Written:
+        answer = await self._transport.send(method, path, query=_query(**query), body=body)
+        written = read(Written, answer or {"revision": 0, "outcome": "deleted"})
+        self._written_revision = max(self._written_revision, written.revision)
+        return written
+
+    def _not_older(self) -> dict[str, int | None]:
+        return {"min_revision": self._written_revision or None}
+
+
+def _workload_path(key: WorkloadKey) -> str:
+    return f"/v1/workloads/{_part(key.namespace)}/{_part(key.name)}"
+
+
+def _part(name: str) -> str:
+    """One segment of a path, whatever the user has typed.
+
+    Raises `NotFound` for what would lead elsewhere: no name is like that.
+    """
+    if name in {"", ".", ".."}:
+        raise NotFound(f"there is nothing of the name {name!r}")
+    return quote(name, safe="")
+
+
+def _query(**query: str | int | None) -> dict[str, str]:
+    return {name: str(value) for name, value in query.items() if value is not None}

@@ -1,0 +1,1 @@
+"""The commands of `orc`, a file for each."""

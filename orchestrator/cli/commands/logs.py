@@ -1,0 +1,130 @@
+"""`orc logs`: what the containers of a workload or of an instance have written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.commands.frame import client_command
+from orchestrator.cli.kinds import Kind
+from orchestrator.cli.near import meaning, meaning_workload
+from orchestrator.cli.options import Count, namespace_option, workload_key
+from orchestrator.cli.session import Session
+
+if TYPE_CHECKING:
+    from orchestrator.cli.answers import LogLine
+    from orchestrator.cli.client import ApiClient
+    from orchestrator.model.workload import WorkloadKey
+
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
+
+
+@client_command()
+@click.argument("name")
+@namespace_option
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines as they come.")
+@click.option("--tail", type=Count(min=0), help="Only so many of the last lines of each.")
+@click.option("-c", "--container", help="Of this container only.")
+@click.option("-t", "--timestamps", is_flag=True, help="With the time of each line.")
+@click.pass_obj
+def logs(
+    session: Session,
+    *,
+    name: str,
+    namespace: str | None,
+    follow: bool,
+    tail: int | None,
+    container: str | None,
+    timestamps: bool,
+) -> None:
+    """Show what a workload or an instance has written.
+
+    Where there are several instances or containers, each line begins with whose it is.
+    """
+    of = name if is_instance_name(name) else workload_key(name, namespace)
+
+    async def work(client: ApiClient) -> None:
+        sources = await _sources(client, of)
+        printer = LinePrinter(
+            names_instances=sources.instances > 1,
+            names_containers=sources.containers > 1 and container is None,
+            has_times=timestamps,
+        )
+        stream = _stream(client, of, container, follow, tail)
+        async with aclosing(stream):
+            async for line in stream:
+                printer.show(line)
+
+    session.run(work)
+
+
+def is_instance_name(text: str) -> bool:
+    """Whether it is `<namespace>.<workload>.<slot>.<attempt>`: names of workloads have no dots."""
+    return text.count(".") == 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """How many instances and, in each, containers may have something to say."""
+
+    instances: int
+    containers: int
+
+
+async def _sources(client: ApiClient, of: WorkloadKey | str) -> Sources:
+    if isinstance(of, str):
+        async with meaning(client, Kind.INSTANCES, of):
+            instance = await client.instance(of)
+        return Sources(1, len(instance.containers))
+    async with meaning_workload(client, of):
+        workload = await client.workload(of)
+    listing = await client.instances(namespace=of.namespace, workload=of.name)
+    spec = workload.spec
+    replicas, containers = (spec.replicas, len(spec.containers)) if spec else (0, 1)
+    return Sources(max(replicas, len(listing.items)), containers)
+
+
+def _stream(
+    client: ApiClient,
+    of: WorkloadKey | str,
+    container: str | None,
+    follow: bool,
+    tail: int | None,
+) -> AsyncGenerator[LogLine, None]:
+    from orchestrator.cli.following import follow_logs
+
+    if follow:
+        return follow_logs(client, of, container=container, tail=tail)
+    return client.logs(of, container=container, tail=tail)
+
+
+class LinePrinter:
+    """Writes lines as they are, after whose they are; a terminal shows each source in a colour."""
+
+    def __init__(self, *, names_instances: bool, names_containers: bool, has_times: bool) -> None:
+        self._names_instances = names_instances
+        self._names_containers = names_containers
+        self._has_times = has_times
+        self._colours: dict[str, str] = {}
+
+    def show(self, line: LogLine) -> None:
+        if line.stream == "system":
+            click.echo(f"{line.instance}: {line.text}", err=True)
+            return
+        time = f"{line.time} " if self._has_times else ""
+        click.echo(f"{self._prefix(line)}{time}{line.text}", color=True)
+
+    def _prefix(self, line: LogLine) -> str:
+        parts = [line.instance] if self._names_instances else []
+        parts += [line.container] if self._names_containers else []
+        source = "/".join(parts)
+        if not source:
+            return ""
+        colour = self._colours.setdefault(source, _COLOURS[len(self._colours) % len(_COLOURS)])
+        is_seen = sys.stdout.isatty()
+        return f"{click.style(source, fg=colour) if is_seen else source} | "

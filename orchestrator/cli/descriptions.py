@@ -1,0 +1,175 @@
+"""`orc describe`: everything about one thing, in sections for people to read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.cli.columns import (
+    Setting,
+    age_of,
+    columns_of,
+    desired_replicas,
+    pairs_text,
+    ports_text,
+    reason_of,
+    resources_text,
+    time_text,
+)
+from orchestrator.cli.kinds import Kind
+from orchestrator.cli.tables import Column, Paint, format_fields, format_table, lines_of
+from orchestrator.model.instance import ContainerObservation
+from orchestrator.model.manifest import to_manifest
+from orchestrator.model.node import Event
+from orchestrator.model.views import Node, Workload, WorkloadInstance
+from orchestrator.model.workload import Protocol
+
+INDENT = "  "
+
+
+def describe_workload(
+    workload: Workload,
+    instances: Sequence[WorkloadInstance],
+    events: Sequence[Event],
+    setting: Setting,
+    paint: Paint | None = None,
+) -> str:
+    fields = [
+        ("Name", workload.name),
+        ("Namespace", workload.namespace),
+        ("Generation", str(workload.generation)),
+        ("Status", workload_status(workload)),
+        ("Waiting", "\n".join(workload.status.waiting)),
+    ]
+    spec = to_manifest(workload.spec) if workload.spec else ""
+    return _sections(
+        ("", format_fields(fields)),
+        ("Spec", spec.rstrip("\n")),
+        ("Instances", _table(_instance_columns(setting), instances, paint)),
+        ("Events", _events(events, setting)),
+    )
+
+
+def workload_status(workload: Workload) -> str:
+    """`3 of 3 replicas run, 1 of them of an older generation; 2 stopping`."""
+    status, wanted = workload.status, desired_replicas(workload)
+    told = f"{status.running} of {wanted} replicas run"
+    if (older := status.running - status.updated) > 0:
+        told += f", {older} of them of an older generation"
+    if workload.is_deleting:
+        told = f"being deleted: {status.running} instances run"
+    others = {"pending": status.pending, "failed": status.failed, "stopping": status.stopping}
+    return "; ".join([told, *(f"{count} {word}" for word, count in others.items() if count)])
+
+
+def describe_instance(
+    instance: WorkloadInstance,
+    events: Sequence[Event],
+    setting: Setting,
+    paint: Paint | None = None,
+) -> str:
+    fields = [
+        ("Name", instance.name),
+        ("Workload", f"{instance.namespace}/{instance.workload}"),
+        ("Slot", str(instance.slot)),
+        ("Attempt", f"{instance.attempt}, after {instance.failures} failures in a row"),
+        ("Generation", str(instance.generation)),
+        ("Node", instance.node),
+        ("Status", instance.status.value),
+        ("Wanted", instance.wanted.value),
+        ("Reason", instance.reason),
+        ("Placed because", instance.assigned_because),
+        ("Started", _moment(instance.started_at)),
+        ("Finished", _moment(instance.finished_at)),
+        ("Ran for", age_of(instance, setting.now)),
+        ("Ports", ports_text(instance, setting.hosts).replace(",", "\n")),
+        ("URLs", "\n".join(urls_of(instance, setting.hosts))),
+    ]
+    return _sections(
+        ("", format_fields(fields)),
+        ("Containers", _table(_CONTAINER_COLUMNS, instance.containers, paint)),
+        ("Events", _events(events, setting)),
+    )
+
+
+def describe_node(
+    node: Node,
+    instances: Sequence[WorkloadInstance],
+    events: Sequence[Event],
+    setting: Setting,
+    paint: Paint | None = None,
+) -> str:
+    fields = [
+        ("Name", node.name),
+        ("Hostname", node.hostname),
+        ("Address", node.address),
+        ("Status", node.status.value),
+        ("Reason", node.reason),
+        ("Availability", node.availability.value),
+        ("Declared lost", "yes" if node.is_declared_lost else "no"),
+        ("Runtimes", ", ".join(node.runtimes)),
+        ("Versions", pairs_text(node.versions).replace(",", "\n")),
+        ("Labels", pairs_text(node.labels).replace(",", "\n")),
+        ("Capacity", resources_text(node.capacity)),
+        ("Allocatable", resources_text(node.allocatable)),
+    ]
+    return _sections(
+        ("", format_fields(fields)),
+        ("Instances", _table(_instance_columns(setting), instances, paint)),
+        ("Events", _events(events, setting)),
+    )
+
+
+def urls_of(instance: WorkloadInstance, hosts: Mapping[str, str]) -> Iterator[str]:
+    """Where each TCP port would answer, should it speak HTTP."""
+    host = hosts.get(instance.node, "")
+    bracketed = f"[{host}]" if ":" in host else host
+    for port in instance.ports if host else ():
+        if port.protocol is Protocol.TCP:
+            yield f"http://{bracketed}:{port.host_port}"
+
+
+_CONTAINER_COLUMNS: Sequence[Column[ContainerObservation]] = (
+    Column("NAME", lambda container: container.name),
+    Column("PID", lambda container: _number(container.pid)),
+    Column("EXIT-CODE", lambda container: _number(container.exit_code)),
+    Column("ID", lambda container: container.id),
+    Column("REASON", lambda container: container.reason),
+)
+
+
+def _instance_columns(setting: Setting) -> Sequence[Column[WorkloadInstance]]:
+    return (
+        Column("NAME", lambda instance: instance.name),
+        Column("STATUS", lambda instance: instance.status.value),
+        Column("NODE", lambda instance: instance.node),
+        Column("AGE", lambda instance: age_of(instance, setting.now)),
+        Column("PORTS", lambda instance: ports_text(instance, {})),
+        Column("URLS", lambda instance: ",".join(urls_of(instance, setting.hosts))),
+        Column("REASON", reason_of),
+    )
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _moment(seconds: float | None) -> str:
+    return "" if seconds is None else time_text(seconds)
+
+
+def _events(events: Sequence[Event], setting: Setting) -> str:
+    return _table(columns_of(Kind.EVENTS, setting), events)
+
+
+def _table(columns: Sequence[Column[Any]], rows: Sequence[Any], paint: Paint | None = None) -> str:
+    return format_table(lines_of(columns, rows), paint) if rows else "none"
+
+
+def _sections(*sections: tuple[str, str]) -> str:
+    parts = []
+    for title, text in sections:
+        body = "\n".join(INDENT + line for line in text.split("\n")) if title else text
+        if body.strip():
+            parts.append(f"{title}:\n{body}" if title else body)
+    return "\n\n".join(parts)

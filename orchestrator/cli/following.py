@@ -1,0 +1,127 @@
+"""Streams that outlive the server that they come from: watches and logs.
+
+A stream that breaks off is begun anew, on whichever server answers. That tells everything again,
+so what has been told is passed over; and what has gone in between is told as deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Hashable, Iterator
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+from orchestrator.cli.answers import LogLine, WatchEvent, WatchType
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.errors import StreamBroken
+from orchestrator.cli.outage import Outage
+from orchestrator.model.workload import WorkloadKey
+
+T = TypeVar("T")
+
+
+async def follow_watch(
+    client: ApiClient, form: type[T], *, namespace: str | None = None, name: str | None = None
+) -> AsyncGenerator[WatchEvent[T], None]:
+    """What there is, SYNC, and then every change, for ever.
+
+    Raises `ServerUnreachable` when no server has answered for too long, and `Refused`.
+    """
+    known: _Known[T] = _Known()
+    outage = Outage()
+    while True:
+        events = client.watch(form, namespace=namespace, name=name)
+        async with outage.borne(), aclosing(known.news_in(events)) as news:
+            async for event in news:
+                outage.end()
+                yield event
+
+
+class _Known(Generic[T]):
+    """What has been told so far. Things without a name (events) are known by all they say."""
+
+    def __init__(self) -> None:
+        self._told: dict[Hashable, WatchEvent[T]] = {}
+        self._listed: set[Hashable] = set()
+        self._is_listing = True
+
+    async def news_in(
+        self, events: AsyncGenerator[WatchEvent[T], None]
+    ) -> AsyncGenerator[WatchEvent[T], None]:
+        """What one watch says that was not known."""
+        self._listed.clear()
+        self._is_listing = True
+        async with aclosing(events):
+            async for event in events:
+                for news in self._news_of(event):
+                    yield news
+        raise StreamBroken("the server has ended the watch")
+
+    def _news_of(self, event: WatchEvent[T]) -> Iterator[WatchEvent[T]]:
+        key = event.identity if event.identity.name else repr(event.object)
+        if event.type is WatchType.SYNC:
+            yield from self._gone(event.revision)
+            yield event
+        elif event.type is WatchType.DELETED:
+            if self._told.pop(key, None):
+                yield event
+        else:
+            self._listed.add(key)
+            yield from self._changed(key, event)
+
+    def _changed(self, key: Hashable, event: WatchEvent[T]) -> Iterator[WatchEvent[T]]:
+        told = self._told.get(key)
+        self._told[key] = event
+        if told is None or told.object != event.object:
+            kind = WatchType.MODIFIED if told else WatchType.ADDED
+            yield WatchEvent(kind, event.revision, event.identity, event.object)
+
+    def _gone(self, revision: int) -> Iterator[WatchEvent[T]]:
+        """At the end of a list: what was there before and is not in it."""
+        gone = self._told.keys() - self._listed if self._is_listing else set()
+        self._is_listing = False
+        for key in gone:
+            yield WatchEvent(WatchType.DELETED, revision, self._told.pop(key).identity)
+
+
+async def follow_logs(
+    client: ApiClient,
+    of: WorkloadKey | str,
+    *,
+    container: str | None = None,
+    tail: int | None = None,
+) -> AsyncGenerator[LogLine, None]:
+    """Lines so far and those that come, each once, until there can be no more of them."""
+    cursor = _Cursor()
+    outage = Outage()
+    while not cursor.is_at_end:
+        wanted = None if cursor.has_moved else tail
+        lines = client.logs(of, container=container, follow=True, tail=wanted)
+        async with outage.borne(), aclosing(cursor.fresh_in(lines)) as fresh:
+            async for line in fresh:
+                outage.end()
+                yield line
+
+
+class _Cursor:
+    """How far the logs have been read: the time of each container's last line."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[str, str], str] = {}
+        self.is_at_end = False
+
+    @property
+    def has_moved(self) -> bool:
+        return bool(self._times)
+
+    async def fresh_in(self, lines: AsyncGenerator[LogLine, None]) -> AsyncGenerator[LogLine, None]:
+        """What one stream says beyond the last one. What the server says itself is always new."""
+        before = dict(self._times)
+        async with aclosing(lines):
+            async for line in lines:
+                source = (line.instance, line.container)
+                if line.stream == "system":
+                    yield line
+                elif line.time > before.get(source, ""):
+                    self._times[source] = line.time
+                    yield line
+        self.is_at_end = True

@@ -1,0 +1,50 @@
+"""What somebody may have meant by a name that the cluster does not know."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.errors import NotFound
+from orchestrator.cli.kinds import Kind
+from orchestrator.model.near_names import near_name
+from orchestrator.model.workload import WorkloadKey
+
+if TYPE_CHECKING:
+    from orchestrator.cli.client import ApiClient
+
+
+@asynccontextmanager
+async def meaning_workload(client: ApiClient, key: WorkloadKey) -> AsyncIterator[None]:
+    """Lets `NotFound` name the workload that may have been meant, here or elsewhere."""
+    try:
+        yield
+    except NotFound as error:
+        listing = await client.workloads()
+        known = [WorkloadKey(each.namespace, each.name) for each in listing.items]
+        raise _meant(error, _near_key(key, [each for each in known if each != key])) from None
+
+
+def _near_key(key: WorkloadKey, known: Sequence[WorkloadKey]) -> str | None:
+    """The same name elsewhere comes before a similar one here."""
+    elsewhere = next((each for each in known if each.name == key.name), None)
+    here = [each.name for each in known if each.namespace == key.namespace]
+    return str(elsewhere) if elsewhere else near_name(key.name, here)
+
+
+@asynccontextmanager
+async def meaning(client: ApiClient, kind: Kind, name: str) -> AsyncIterator[None]:
+    """The same for an instance or a node."""
+    try:
+        yield
+    except NotFound as error:
+        listing = await (client.nodes() if kind is Kind.NODES else client.instances())
+        raise _meant(error, near_name(name, [each.name for each in listing.items])) from None
+
+
+def _meant(error: NotFound, near: str | None) -> NotFound:
+    told = str(error)
+    if near is None or "did you mean" in told:
+        return error
+    return NotFound(f"{told}; did you mean {near!r}?", error.status, error.problems)

@@ -1,0 +1,96 @@
+"""`--wait`: until what was asked for is so, or the time allowed is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from orchestrator.cli.answers import WatchType
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.columns import desired_replicas, duration_text
+from orchestrator.cli.errors import NotFound, WaitTimeout
+from orchestrator.cli.following import follow_watch
+from orchestrator.model.views import Workload
+from orchestrator.model.workload import WorkloadKey
+
+Gap = Callable[[Workload | None], str]
+"""What is still missing, in words; empty when it is so."""
+
+
+def gap_to_running(workload: Workload | None) -> str:
+    """What keeps a workload from running as wanted: all replicas, all of the newest generation,
+    and nothing else left. Raises `NotFound` if it is not wanted any more."""
+    if workload is None or workload.is_deleting:
+        raise NotFound("the workload was deleted in the meantime")
+    status, wanted = workload.status, desired_replicas(workload)
+    if (status.generation, status.desired) != (workload.generation, wanted):
+        return "the leader has yet to take it up"
+    if status.updated < wanted:
+        told = f"{status.updated} of {wanted} replicas run"
+        return "; ".join([told, *status.waiting[:1]])
+    leftover = status.running - wanted + status.pending + status.stopping
+    return f"instances still to be stopped: {leftover}" if leftover > 0 else ""
+
+
+def gap_to_gone(workload: Workload | None) -> str:
+    """What is left of a deleted workload."""
+    if workload is None:
+        return ""
+    status = workload.status
+    count = status.running + status.pending + status.failed + status.stopping
+    return f"instances left: {count}"
+
+
+class Wait:
+    """Several waits under one limit, which begins now. `say` is told how each one stands."""
+
+    def __init__(self, client: ApiClient, seconds: float, say: Callable[[str], None]) -> None:
+        self._client = client
+        self._seconds = seconds
+        self._say = say
+        self._deadline = asyncio.get_running_loop().time() + seconds
+
+    async def until_running(self, key: WorkloadKey) -> None:
+        """Raises `WaitTimeout`, and `NotFound` if it is deleted in the meantime."""
+        await self._until(key, gap_to_running)
+
+    async def until_gone(self, key: WorkloadKey) -> None:
+        """Raises `WaitTimeout`."""
+        await self._until(key, gap_to_gone)
+
+    async def _until(self, key: WorkloadKey, gap_of: Gap) -> None:
+        gap = "nothing was heard of it"
+        try:
+            async with (
+                asyncio.timeout_at(self._deadline),
+                aclosing(self._gaps(key, gap_of)) as gaps,
+            ):
+                async for gap in gaps:
+                    self._say(f"workload {key}: {gap}")
+        except TimeoutError:
+            waited = duration_text(self._seconds)
+            raise WaitTimeout(f"workload {key}: {gap}, after waiting for {waited}") from None
+
+    async def _gaps(self, key: WorkloadKey, gap_of: Gap) -> AsyncGenerator[str, None]:
+        """Each new gap, until there is none."""
+        last = ""
+        async with aclosing(self._states(key)) as states:
+            async for workload in states:
+                if not (gap := gap_of(workload)):
+                    return
+                if gap != last:
+                    yield gap
+                last = gap
+
+    async def _states(self, key: WorkloadKey) -> AsyncGenerator[Workload | None, None]:
+        """The workload as it comes to be; None while there is none."""
+        current: Workload | None = None
+        is_listed = False
+        events = follow_watch(self._client, Workload, namespace=key.namespace, name=key.name)
+        async with aclosing(events):
+            async for event in events:
+                is_listed = is_listed or event.type is WatchType.SYNC
+                current = current if event.type is WatchType.SYNC else event.object
+                if is_listed:
+                    yield current

@@ -1,0 +1,108 @@
+"""`orc agent`: the agent of this node, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from pathlib import Path
+
+import click
+import structlog
+
+from orchestrator.agent.agent import Agent
+from orchestrator.agent.agent import AgentSettings as AgentTerms
+from orchestrator.agent.home import AgentHome
+from orchestrator.agent.metrics import AgentMetrics
+from orchestrator.agent.node_report import NodeProfile
+from orchestrator.agent.ports import PortPicker
+from orchestrator.agent.routes import agent_routes
+from orchestrator.cluster.connect import open_store
+from orchestrator.cluster.metrics import MirrorMetrics
+from orchestrator.cluster.probes import mirror_probe, store_probe
+from orchestrator.entry.start import read_settings, run, store_address
+from orchestrator.model.keys import Keys
+from orchestrator.model.resources import NodeResources
+from orchestrator.process.clock import boottime
+from orchestrator.process.flags import settings_options
+from orchestrator.process.health import Health, Probe
+from orchestrator.process.http import new_app, serving
+from orchestrator.process.metrics import LoopLag, new_registry
+from orchestrator.process.settings import AgentSettings
+from orchestrator.process.shutdown import run_until
+from orchestrator.runtime.process import ProcessRuntime
+
+log = structlog.get_logger()
+
+
+@click.command("agent")
+@settings_options(AgentSettings)
+def agent_command(*, config: Path | None, show_config: bool, **flags: object) -> None:
+    """Run the agent of this node. What it runs goes on when it ends."""
+    settings = read_settings(AgentSettings, flags, config, show_config=show_config)
+    run(settings, lambda stop: run_agent(settings, stop), role="agent", node=settings.node)
+
+
+async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
+    """Run until `stop` is set. Raises what a person must see."""
+    rng = random.Random()
+    with AgentHome(settings.data_dir, rng) as home:
+        opening = open_store(
+            store_address(settings), development=settings.development, clock=boottime, rng=rng
+        )
+        opened = await run_until(stop, opening)
+        if opened is None:
+            return
+        store, warnings = opened
+        for warning in warnings:
+            log.warning(warning)
+        registry = new_registry("agent")
+        runtime = ProcessRuntime(home.containers)
+        agent = Agent(
+            store,
+            Keys(settings.root),
+            runtime,
+            home,
+            ports=PortPicker(settings.node, *settings.port_range),
+            metrics=AgentMetrics(registry),
+            settings=_terms(settings),
+            clock=boottime,
+            rng=rng,
+        )
+        MirrorMetrics(registry, agent.mirror, boottime)
+        ready = {
+            "store": store_probe(store, settings.root),
+            "mirror": mirror_probe(agent.mirror, boottime),
+            "session": _session_probe(agent),
+        }
+        app = new_app(settings, registry, Health(ready=ready))
+        app.add_routes(agent_routes(settings.node, runtime))
+        try:
+            async with serving(app, settings), asyncio.TaskGroup() as tasks:
+                log.info("serving", url=settings.url)
+                lag = tasks.create_task(LoopLag(registry, boottime).run())
+                await agent.run(stop)
+                lag.cancel()
+        finally:
+            await store.close()
+
+
+def _session_probe(agent: Agent) -> Probe:
+    async def probe() -> str | None:
+        return None if agent.is_registered else "this node has no live session in the cluster"
+
+    return probe
+
+
+def _terms(settings: AgentSettings) -> AgentTerms:
+    reserved = NodeResources(settings.reserved_cpu_cores, settings.reserved_memory_mb)
+    return AgentTerms(
+        node=settings.node,
+        profile=NodeProfile(settings.url, settings.labels, reserved),
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        lease_ttl_seconds=settings.lease_ttl_seconds,
+        accepts_store=settings.accept_store,
+        stops_instances_on_exit=settings.stop_instances_on_exit,
+    )

@@ -1,0 +1,134 @@
+"""What every request passes through: measured, let in, and answered with problem+json if it fails.
+
+Health is open to all, so that load balancers can ask; all else needs the bearer token where there
+is a token file. Without one only loopback is served (see `HttpSettings`), and there one stranger
+remains: a web page in the user's own browser. So a request whose Host is not this server's name,
+or that carries another site's Origin, is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from orchestrator.model.errors import (
+    ConfigError,
+    NetworkError,
+    NodeNotFound,
+    OrchestrationError,
+    StateError,
+    WorkloadNotFound,
+)
+from orchestrator.process.metrics import HttpMetrics
+from orchestrator.process.settings import HttpSettings
+from orchestrator.process.tokens import TokenFile
+
+MAX_BODY_BYTES = 1024 * 1024 + 64 * 1024
+"""1 MiB of manifest and some room for its wrapping."""
+
+OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
+
+_STATUS: dict[type, int] = {
+    NodeNotFound: 404,
+    WorkloadNotFound: 404,
+    ConfigError: 400,
+    StateError: 409,
+    NetworkError: 502,
+}
+"""Of what handlers leave to us; any other error of the domain is a 500."""
+
+log = structlog.get_logger()
+
+
+def problem(status: int, title: str, detail: str) -> web.Response:
+    """An error as RFC 9457 has it; `detail` is a sentence for the person who meets it."""
+    return web.json_response(
+        {"type": "about:blank", "title": title, "status": status, "detail": detail},
+        status=status,
+        content_type="application/problem+json",
+    )
+
+
+def measuring(metrics: HttpMetrics) -> Middleware:
+    @web.middleware
+    async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else "unmatched"
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        started = time.perf_counter()
+        response = await handler(request)
+        metrics.requests.labels(method, route, str(response.status)).inc()
+        if isinstance(response, web.Response):
+            metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
+        return response
+
+    return measure
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What no handler has turned into an answer."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge:
+        limit = MAX_BODY_BYTES // 1024
+        return problem(413, "Too large", f"the request is larger than {limit} KiB: split it up")
+    except web.HTTPException as refusal:
+        if refusal.status < 400:
+            raise
+        detail = f"{request.method} {request.path}: {refusal.reason}"
+        answer = problem(refusal.status, refusal.reason, detail)
+        if hdrs.ALLOW in refusal.headers:
+            answer.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
+        return answer
+    except OrchestrationError as error:
+        status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+        return problem(status, type(error).__name__, str(error))
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception:  # the top of a request: a bug of ours must not show its insides
+        log.exception("request failed", method=request.method, path=request.path)
+        return problem(500, "Internal error", "this is a bug of the server: see its log")
+
+
+def guarding(settings: HttpSettings) -> Middleware:
+    tokens = TokenFile(settings.token_file) if settings.token_file else None
+    names = {"localhost", "127.0.0.1", "::1", settings.bind.host, urlsplit(settings.url).hostname}
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in OPEN_ROUTES:
+            return await handler(request)
+        if tokens:
+            kind, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+            if kind.lower() != "bearer" or not tokens.lets_in(token.strip()):
+                return _unauthorized()
+        elif not _comes_from_here(request, names):
+            return problem(
+                403, "Forbidden", "without a token, only this machine's own clients are served"
+            )
+        return await handler(request)
+
+    return guard
+
+
+def _unauthorized() -> web.Response:
+    answer = problem(
+        401, "Unauthorized", "send a token of this server's token file: Authorization: Bearer ..."
+    )
+    answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return answer
+
+
+def _comes_from_here(request: web.Request, names: set[str | None]) -> bool:
+    origin = request.headers.get(hdrs.ORIGIN)
+    try:
+        is_own_page = origin is None or urlsplit(origin).netloc == request.host
+        return is_own_page and urlsplit(f"//{request.host}").hostname in names
+    except ValueError:
+        return False

@@ -1,0 +1,261 @@
+"""What can be set: for the store, the HTTP server, and each kind of process.
+
+Every setting has one flat name, `etcd_endpoints`: the flag `--etcd-endpoints`, the environment's
+`ORC_ETCD_ENDPOINTS` and the file's `etcd_endpoints` mean the same. `sources.load_settings` says
+which of them wins. No setting is itself a secret: secrets are in files that settings name.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from orchestrator.model.keys import DEFAULT_ROOT, is_dns_label
+from orchestrator.process.address import Address
+
+ENV_PREFIX = "ORC_"
+
+
+class PortRange(NamedTuple):
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+def _list(value: object) -> object:
+    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair]
+    if any(not name or not equals for name, equals, _ in pairs):
+        raise ValueError("give name=value pairs with commas between them, as in zone=a,disk=ssd")
+    return {name: text for name, _, text in pairs}
+
+
+def _address(value: object) -> object:
+    return value if isinstance(value, Address) else Address.parse(str(value))
+
+
+def _port_range(value: object) -> object:
+    if isinstance(value, PortRange):
+        return value
+    first, dash, last = str(value).partition("-")
+    if not dash or not first.isdigit() or not last.isdigit():
+        raise ValueError("give the first and the last port, as in 21000-21999")
+    ports = PortRange(int(first), int(last))
+    if not 1 <= ports.first <= ports.last <= 65535:
+        raise ValueError("ports lie between 1 and 65535, and the first is not above the last")
+    return ports
+
+
+def _name(value: str) -> str:
+    if not is_dns_label(value):
+        raise ValueError("a name is at most 63 of a-z, 0-9 and '-', with no '-' at either end")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    url = urlsplit(value)
+    if url.username or url.password:
+        raise ValueError("give no password in an endpoint: use etcd_cert_file and etcd_key_file")
+    if url.scheme not in {"http", "https"} or not url.hostname or url.path not in {"", "/"}:
+        raise ValueError("an endpoint is http://host:port or https://host:port")
+    return value.rstrip("/")
+
+
+def _root(value: str) -> str:
+    if len(value) < 2 or not (value.startswith("/") and value.endswith("/")):
+        raise ValueError("a root begins and ends with '/', as in /orchestrator/")
+    return value
+
+
+def _host_label() -> str:
+    return socket.gethostname().split(".")[0].lower()
+
+
+def _state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/orchestrator")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(state) / "orchestrator"
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+class ProcessSettings(BaseSettings):
+    """What every process has. Values come by `sources.load_settings` only."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least important lines that are logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: for people on a terminal, else JSON."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class StoreSettings(ProcessSettings):
+    """How to reach etcd."""
+
+    etcd_endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(_list)] = Field(
+        default=("http://127.0.0.1:2379",),
+        min_length=1,
+        description="etcd's client addresses, with commas between them.",
+    )
+    etcd_ca_file: FilePath | None = Field(
+        default=None, description="The CA that signed etcd's servers."
+    )
+    etcd_cert_file: FilePath | None = Field(default=None, description="Our certificate for etcd.")
+    etcd_key_file: FilePath | None = Field(default=None, description="The key of etcd_cert_file.")
+    root: Annotated[str, AfterValidator(_root)] = Field(
+        default=DEFAULT_ROOT,
+        description="The prefix of all our keys, so that clusters can share an etcd.",
+    )
+    development: bool = Field(
+        default=False, description="Accept an etcd of a version that is known to lose data."
+    )
+
+    @model_validator(mode="after")
+    def _is_secure_as_meant(self) -> Self:
+        if (self.etcd_cert_file is None) != (self.etcd_key_file is None):
+            raise ValueError("etcd_cert_file and etcd_key_file go together: give both or neither")
+        schemes = {urlsplit(endpoint).scheme for endpoint in self.etcd_endpoints}
+        if len(schemes) > 1:
+            raise ValueError("etcd_endpoints mix http and https: give one or the other")
+        if schemes == {"http"} and (self.etcd_ca_file or self.etcd_cert_file):
+            raise ValueError("etcd_endpoints must be https:// to use etcd's certificate files")
+        return self
+
+
+class HttpSettings(ProcessSettings):
+    """How this process serves HTTP, and how it calls the others."""
+
+    bind: Annotated[Address, BeforeValidator(_address)] = Field(
+        default=Address("127.0.0.1", 7400), description="Where to serve HTTP: host:port."
+    )
+    advertise: str = Field(
+        default="",
+        description="The URL at which others reach this process, when it is not the bind.",
+    )
+    tls_cert_file: FilePath | None = Field(
+        default=None, description="The server's certificate chain."
+    )
+    tls_key_file: FilePath | None = Field(default=None, description="The key of tls_cert_file.")
+    tls_ca_file: FilePath | None = Field(
+        default=None, description="The CA that signed the other processes' certificates."
+    )
+    token_file: FilePath | None = Field(
+        default=None, description="Bearer tokens that are let in, one a line; the first is our own."
+    )
+
+    @model_validator(mode="after")
+    def _is_reachable_by_friends_only(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together: give both or neither")
+        if not self.bind.is_loopback and not (self.tls_cert_file and self.token_file):
+            raise ValueError(
+                f"bind {self.bind} can be reached from other machines: give tls_cert_file, "
+                "tls_key_file and token_file too, or bind to loopback, as in 127.0.0.1:7400"
+            )
+        if self.bind.is_wildcard and not self.advertise:
+            raise ValueError(
+                f"bind {self.bind} is no address that others can call: give advertise, "
+                "as in https://this-host.example:7400"
+            )
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where others reach this process."""
+        scheme = "https" if self.tls_cert_file else "http"
+        return self.advertise.rstrip("/") or f"{scheme}://{self.bind}"
+
+
+class ControllerSettings(StoreSettings, HttpSettings):
+    replica: Name = Field(default_factory=_host_label, description="This controller's own name.")
+    lease_ttl_seconds: int = Field(
+        default=5, ge=2, le=3600, description="How long a dead leader is waited for."
+    )
+    full_pass_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="How often everything is looked at without a reason.",
+    )
+    mass_loss_fraction: float = Field(
+        default=0.55,
+        gt=0,
+        le=1,
+        description="If more of the nodes than this vanish, replace nothing.",
+    )
+    scheduler: Literal["spread", "simple"] = Field(
+        default="spread", description="Where instances go."
+    )
+
+
+class AgentSettings(StoreSettings, HttpSettings):
+    bind: Annotated[Address, BeforeValidator(_address)] = Field(
+        default=Address("127.0.0.1", 7410), description="Where to serve HTTP: host:port."
+    )
+    node: Name = Field(default_factory=_host_label, description="This node's name.")
+    data_dir: Path = Field(
+        default_factory=lambda: _state_dir() / "agent",
+        description="Where instances, their logs and this agent's identity are kept.",
+    )
+    lease_ttl_seconds: int = Field(
+        default=10,
+        ge=2,
+        le=3600,
+        description="How long this node is believed in when it falls silent.",
+    )
+    labels: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
+        default_factory=dict, description="name=value pairs with commas between them."
+    )
+    port_range: Annotated[PortRange, BeforeValidator(_port_range)] = Field(
+        default=PortRange(21000, 21999), description="The ports that instances are given."
+    )
+    reserved_cpu_cores: float = Field(default=0.0, ge=0, description="Cores kept from instances.")
+    reserved_memory_mb: float = Field(default=0.0, ge=0, description="Memory kept from instances.")
+    accept_store: bool = Field(
+        default=False,
+        description="Obey this etcd though it is not the one, or not as new as the one, that"
+        " this node was assigned by.",
+    )
+    stop_instances_on_exit: bool = Field(
+        default=False, description="Stop this node's instances when the agent is asked to stop."
+    )

@@ -1,0 +1,127 @@
+"""What people may say of nodes over HTTP, and when they may not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from orchestrator.model.node import DesiredNode
+from store.memory.meanness import Meanness
+from tests.support.api import KEYS, Replica, World, world
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+@pytest.fixture
+async def replica(there: World) -> AsyncIterator[Replica]:
+    async with there.replica() as made:
+        yield made
+
+
+async def event_kinds(there: World, replica: Replica) -> list[str]:
+    answer = await replica.get(f"/v1/events?min_revision={there.revision}")
+    return [event["kind"] for event in answer.body["items"]]
+
+
+async def test_a_node_is_cordoned_labelled_and_uncordoned(there: World, replica: Replica) -> None:
+    await replica.view.reached(await there.add_node("n1"))
+
+    cordoned = await replica.call(
+        "PATCH", "/v1/nodes/n1", {"availability": "cordoned", "labels": {"disk": "ssd", "x": "y"}}
+    )
+    assert cordoned.body["changes"] == [
+        "availability: active -> cordoned",
+        "labels.disk: none -> 'ssd'",
+        "labels.x: none -> 'y'",
+    ]
+    shown = await replica.get(f"/v1/nodes/n1?min_revision={cordoned.revision}")
+    assert shown.body["availability"] == "cordoned"
+    assert shown.body["labels"] == {"disk": "ssd", "x": "y"}
+    assert shown.headers["ETag"] == f'"{cordoned.revision}"'
+
+    active = await replica.call(
+        "PATCH", "/v1/nodes/n1", {"availability": "active", "labels": {"x": None}}
+    )
+    assert active.body["changes"] == ["availability: cordoned -> active", "labels.x: 'y' -> none"]
+    before = there.revision
+    again = await replica.call("PATCH", "/v1/nodes/n1", {"availability": "active"})
+    assert (again.body["outcome"], there.revision) == ("unchanged", before)
+    assert await event_kinds(there, replica) == ["NodeCordoned", "NodeUncordoned"]
+
+
+async def test_a_node_is_declared_lost_only_while_it_has_no_session(
+    there: World, replica: Replica
+) -> None:
+    await replica.view.reached(await there.add_node("n1"))
+
+    alive = await replica.call("PATCH", "/v1/nodes/n1", {"is_declared_lost": True})
+    assert alive.status == 409
+    assert alive.body["detail"] == (
+        "node n1 is alive, its agent holds a session: stop its agent first, "
+        "or cordon the node instead"
+    )
+
+    await replica.view.reached(await there.drop(KEYS.session("n1")))
+    lost = await replica.call("PATCH", "/v1/nodes/n1", {"is_declared_lost": True})
+    assert lost.body["changes"] == ["declared lost"]
+    assert (await there.value(KEYS.desired_node("n1")) or {})["is_declared_lost"] is True
+    shown = await replica.get(f"/v1/nodes/n1?min_revision={lost.revision}")
+    assert shown.body["status"] == "Down"
+    assert await event_kinds(there, replica) == ["NodeDeclaredLost"]
+
+
+async def test_a_session_that_begins_meanwhile_keeps_its_node_from_being_declared_lost(
+    there: World,
+) -> None:
+    await there.add_node("n1")
+    await there.drop(KEYS.session("n1"))
+    async with there.replica() as replica:
+        await replica.view.synced()
+        there.cluster.treat(Meanness(watch_seconds=(0.2, 0.2)), "c1")
+        await there.add_node("n1")
+        answer = await replica.call("PATCH", "/v1/nodes/n1", {"is_declared_lost": True})
+    assert answer.status == 409
+
+
+async def test_a_dead_node_is_removed_and_a_live_one_is_not(there: World, replica: Replica) -> None:
+    await there.put(KEYS.desired_node("n1"), DesiredNode())
+    await replica.view.reached(await there.add_node("n1"))
+    assert (await replica.call("DELETE", "/v1/nodes/n1")).status == 409
+
+    await replica.view.reached(await there.drop(KEYS.session("n1")))
+    removed = await replica.call("DELETE", "/v1/nodes/n1")
+
+    assert (removed.status, removed.body["outcome"]) == (200, "deleted")
+    assert await there.value(KEYS.desired_node("n1")) is None
+    assert await there.value(KEYS.node_report("n1")) is None
+    gone = await replica.call("DELETE", "/v1/nodes/n1")
+    assert (gone.status, gone.body["detail"]) == (404, "there is no node n1")
+    assert await event_kinds(there, replica) == ["NodeRemoved"]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"availability": "draining"}, "field 'availability' cannot be 'draining'"),
+        ({"availability": "draining"}, "'active' or 'cordoned'"),
+        ({"is_declared_lost": "yes"}, "field 'is_declared_lost' cannot be 'yes'"),
+        ({"label": {}}, "unknown field 'label'; did you mean 'labels'?"),
+        ({"labels": {"a b": "c"}}, "its name must be"),
+        ({"labels": {"a": 7}}, "field 'labels.a' cannot be 7"),
+    ],
+)
+async def test_a_patch_that_makes_no_sense_is_refused(
+    there: World, replica: Replica, body: Any, sentence: str
+) -> None:
+    await replica.view.reached(await there.add_node("n1"))
+    before = there.revision
+    answer = await replica.call("PATCH", "/v1/nodes/n1", body)
+    assert answer.status == 400
+    assert sentence in answer.body["detail"]
+    assert there.revision == before

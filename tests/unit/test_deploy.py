@@ -1,0 +1,64 @@
+"""What is shipped for real installs is what this version understands."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.local.ports import PortPlan
+from orchestrator.process.settings import AgentSettings, ControllerSettings, ProcessSettings
+from orchestrator.process.sources import load_settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def test_prometheus_takes_the_configuration_and_the_rules() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool here: install Debian's prometheus")
+    config = DEPLOY / "prometheus" / "prometheus.yml"
+    checked = subprocess.run([promtool, "check", "config", config], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "rules found" in checked.stdout
+
+
+def test_prometheus_scrapes_the_default_ports_of_orc_up() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    scraped = {
+        target
+        for job in config["scrape_configs"]
+        for group in job["static_configs"]
+        for target in group["targets"]
+    }
+    plan = PortPlan(7400, controllers=3, agents=3, etcd_members=0)
+    assert scraped == {str(address) for address in plan.wanted()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(ControllerSettings, "controller"), (AgentSettings, "agent")]
+)
+def test_the_example_settings_are_understood(
+    kind: type[ProcessSettings], name: str, tmp_path: Path
+) -> None:
+    text = (DEPLOY / "systemd" / f"{name}.yaml").read_text()
+    for word in set(text.split()):
+        if word.startswith("/etc/orchestrator/") and not word.endswith(":"):
+            file = tmp_path / Path(word).name
+            file.touch()
+            text = text.replace(word, str(file))
+    settings_file = tmp_path / f"{name}.yaml"
+    settings_file.write_text(text)
+    settings = load_settings(kind, {}, settings_file).settings
+    assert settings.model_dump()["etcd_endpoints"][0] == "https://m1.example:2379"
+
+
+@pytest.mark.parametrize("name", ["controller", "agent"])
+def test_the_units_start_what_there_is(name: str) -> None:
+    unit = (DEPLOY / "systemd" / f"orchestrator-{name}.service").read_text()
+    assert f"/bin/orc {name} --config /etc/orchestrator/{name}.yaml" in unit
+    assert "Restart=on-failure" in unit
+    assert ("KillMode=process" in unit) == (name == "agent")

@@ -1,0 +1,61 @@
+"""The main programs: what they print and refuse before they start anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import orchestrator.entry.main  # noqa: F401 - it adds its commands to `orc`
+from orchestrator.cli.app import orc
+
+HEAVY = ("aiohttp", "grpc", "pydantic", "rich", "structlog", "yaml")
+
+
+def test_the_client_starts_without_what_it_does_not_need() -> None:
+    program = (
+        f"import sys, orchestrator.entry.main; print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["up", "down", "controller", "agent"])
+def test_help_is_that_of_the_command_itself(command: str) -> None:
+    listed = CliRunner().invoke(orc, ["--help"]).output
+    shown = CliRunner().invoke(orc, [command, "--help"])
+    assert shown.exit_code == 0
+    assert f"orc {command} [OPTIONS]" in shown.output
+    assert f"  {command} " in listed
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [("controller", "replica", "c7"), ("agent", "node", "n7")],
+)
+def test_show_config_prints_each_setting_and_its_source(
+    command: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORC_LOG_LEVEL", "debug")
+    shown = CliRunner().invoke(orc, [command, f"--{name}={value}", "--show-config"])
+    assert shown.exit_code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in shown.output.splitlines()}
+    assert rows[name] == [value, f"--{name}"]
+    assert rows["log_level"] == ["debug", "ORC_LOG_LEVEL"]
+    assert rows["root"] == ["/orchestrator/", "default"]
+
+
+@pytest.mark.parametrize("command", ["controller", "agent"])
+def test_other_addresses_than_loopback_are_refused_in_one_sentence(command: str) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "orchestrator.entry.main", command, "--bind=0.0.0.0:7400"],
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode != 0
+    assert answer.stderr.count("\n") == 1
+    assert "give tls_cert_file, tls_key_file and token_file too" in answer.stderr
