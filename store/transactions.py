@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.errors import Invalid, NoSpace, OutcomeUnknown, Unavailable, UnguardedMutation
+from store.hot_value import hot_value
 from store.patience import Patience
 from store.protocol import Store
 from store.values import (
@@ -57,7 +58,7 @@ MAX_BYTES = 1_000_000
 """Of keys and values in one transaction; etcd refuses requests above 1.5 MiB."""
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class Put:
     """Write `value` (a JSON object) to `key`, computed from its revision `base` (0: create)."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from store.hot_value import hot_value
+
 
 def prefix_end(prefix: str) -> str:
     """The smallest key above every key that starts with `prefix` (etcd's prefix rule).
@@ -33,7 +35,7 @@ class Header:
     raft_term: int
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class KeyValue:
     key: str
     value: bytes
@@ -43,7 +45,7 @@ class KeyValue:
     lease: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class Event:
     """One change of one key; a deletion carries the key and its `mod_revision` only."""
 
@@ -68,7 +70,7 @@ class Relation(IntEnum):
     NOT_EQUAL = 3
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class Compare:
     """One guard. `operand` is bytes for `Target.VALUE`, an integer otherwise."""
 
@@ -78,20 +80,20 @@ class Compare:
     relation: Relation = Relation.EQUAL
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class PutOp:
     key: str
     value: bytes
     lease: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class DeleteOp:
     key: str
     range_end: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@hot_value(frozen=True, slots=True)
 class RangeOp:
     """`limit` 0 is no limit; `revision` 0 is the newest. Keys come in ascending byte order."""
 

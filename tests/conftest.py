@@ -6,10 +6,17 @@ import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.etcd import EtcdCluster, cluster_binary, etcd_binaries
 from tests.support.skips import fail_if_a_package_is_missing
+
+# On shared machines a slow example is the neighbours' doing. Importing hypothesis here, and not
+# when its plugin first needs it, keeps pytest's rewriting away from the end of the session, where
+# CPython before 3.11.9 may fail when a collection of garbage meets it (cpython gh-106905).
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session", params=["3.4", "3.5"])

@@ -28,6 +28,8 @@ EMPTY_WORDS_ALLOWED = {
     "ClusterManager": "the design's own name for membership",
     "EtcdClusterManager": "ClusterManager on etcd sessions",
     "orchestrator/cluster/manager.py": "holds ClusterManager",
+    "DataDir": "a data directory, as in --data-dir",
+    "orchestrator/local/data_dir.py": "holds DataDir",
 }
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import NoReturn
 
@@ -120,7 +120,7 @@ class Agent:
                 tasks.create_task(self._follow()),
             ]
             await stop.wait()
-            await self._leave(work)
+            await self._leave(work, report)
         await self._runtime.close()
 
     async def _check_store(self) -> None:
@@ -187,11 +187,13 @@ class Agent:
         except TimeoutError:
             return
 
-    async def _leave(self, work: Sequence[asyncio.Task[None]]) -> None:
+    async def _leave(self, work: Sequence[asyncio.Task[None]], report: NodeReport) -> None:
         """Say what there is to say, and give the session back, while the store still listens."""
         watching, holding, reporting, following = work
         following.cancel()
         if self._settings.stops_instances_on_exit:
+            # first of all, or what is stopped now might be replaced on this very node
+            self._reporter.report_node(replace(report, problem="the node is being shut down"))
             await self._workers.shut_down()
         await self._workers.close()
         try:

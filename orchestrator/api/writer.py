@@ -148,27 +148,12 @@ class DesiredWriter:
         raise AssertionError("retrying ends by an answer or an error")
 
     async def _catch_up(self, intent: Intent, conflict: Conflict) -> None:
-        """Wait until the mirror shows what the store held against us.
-
-        The conflict's revision alone would not do: it may be of a change outside our root, of
-        which the mirror hears late. The keys alone would not do: they may be back as they were.
-        """
-        mirror = self._view.mirror
-        bases = {mutation.key: mutation.base for mutation in intent.mutations}
-
-        def has_moved(key: str) -> bool:
-            version = mirror.versions.get(key)
-            return (version.mod_revision if version else 0) != bases.get(key, 0)
-
-        def is_current() -> bool:
-            return mirror.revision >= conflict.revision or all(map(has_moved, conflict.keys))
-
         try:
             async with asyncio.timeout(self._patience.limit_seconds):
-                await mirror.until(is_current)
+                await self._view.shown(conflict, intent.mutations)
         except TimeoutError:
             raise NotCurrent(
-                f"this replica has only read up to revision {mirror.revision}, so it cannot "
+                f"this replica has only read up to revision {self._view.revision}, so it cannot "
                 "decide, and nothing was changed: try again, or ask another replica"
             ) from None
 

@@ -103,6 +103,7 @@ def describe_node(
         ("Name", node.name),
         ("Hostname", node.hostname),
         ("Address", node.address),
+        ("Agent's pid", str(node.pid or "-")),
         ("Status", node.status.value),
         ("Reason", node.reason),
         ("Availability", node.availability.value),

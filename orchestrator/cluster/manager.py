@@ -30,9 +30,9 @@ class EtcdClusterManager:
         known = set(self._view.state.sessions)
         with self._view.listen() as listener:
             async for changes in listener:
-                for change in changes:
-                    if (event := self._event(change.key, known)) is not None:
-                        yield event
+                events = (self._event(change.key, known) for change in changes)
+                for event in (each for each in events if each):
+                    yield event
 
     def _event(self, key: str, known: set[str]) -> ClusterEvent | None:
         """What a change means, by the state as it is now: of two quick changes the last counts."""

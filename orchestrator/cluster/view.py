@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,7 @@ from orchestrator.model.workload import WorkloadKey
 from store.mirror import Batch, Mirror
 from store.patience import Clock
 from store.protocol import Store
+from store.transactions import Conflict, Mutation
 
 LISTENER_LIMIT = 10_000
 """Changes that one slow listener may leave unread before it is told to list again."""
@@ -102,6 +103,23 @@ class ClusterView:
     async def reached(self, revision: int) -> None:
         """Wait until everything up to `revision` is in `state`."""
         await self.mirror.reached(revision)
+
+    async def shown(self, conflict: Conflict, mutations: Iterable[Mutation]) -> None:
+        """Wait until `state` has what the store held against a transaction of `mutations`.
+
+        The conflict's revision alone would not do: it may be of a change outside our root, of
+        which the mirror hears late. The keys alone would not do: they may be back as they were.
+        """
+        bases = {mutation.key: mutation.base for mutation in mutations}
+        mirror = self.mirror
+
+        def has_moved(key: str) -> bool:
+            version = mirror.versions.get(key)
+            return (version.mod_revision if version else 0) != bases[key]
+
+        await mirror.until(
+            lambda: mirror.revision >= conflict.revision or all(map(has_moved, conflict.keys))
+        )
 
     @contextmanager
     def waking(self, wake: Wake) -> Iterator[None]:

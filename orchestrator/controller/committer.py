@@ -44,7 +44,7 @@ class LeadershipLost(ClusterError):
 
 @dataclass(slots=True)
 class Report:
-    """What became of a plan. `revision`: look again no earlier than from there.
+    """What became of a plan. `revision` is that of its last commit.
 
     `open_workloads` were not committed; those of them in `put_off` the store has refused by
     themselves, so that trying again at once would only be refused again.
@@ -55,6 +55,7 @@ class Report:
     open_workloads: set[WorkloadKey] = field(default_factory=set)
     put_off: set[WorkloadKey] = field(default_factory=set)
     was_interrupted: bool = False
+    conflicts: list[tuple[Conflict, Transaction]] = field(default_factory=list)
 
 
 class Committer:
@@ -108,11 +109,12 @@ class Committer:
                 return
             if isinstance(outcome, FenceLost):
                 raise LeadershipLost(f"another replica leads since before {outcome.revision}")
-            report.revision = max(report.revision, outcome.revision)
             if isinstance(outcome, Conflict):
                 log.info("commit conflicts; looking again", keys=outcome.keys)
+                report.conflicts.append((outcome, transaction))
                 report.was_interrupted = True
                 return
+            report.revision = outcome.revision
             report.committed += 1
             written.update(_written(transaction, outcome))
         report.open_workloads -= {change.workload for change in changes}

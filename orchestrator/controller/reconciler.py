@@ -153,6 +153,8 @@ class Reconciler:
         try:
             async with asyncio.timeout(self._settings.mirror_patience_seconds):
                 await self._view.reached(report.revision)
+                for conflict, transaction in report.conflicts:
+                    await self._view.shown(conflict, transaction.mutations)
         except TimeoutError:
             raise LeadershipLost(
                 f"the watch has not delivered revision {report.revision} for"

@@ -20,6 +20,12 @@ def _down() -> click.Command:
     return down_command
 
 
+def _ps() -> click.Command:
+    from orchestrator.local.commands import ps_command
+
+    return ps_command
+
+
 def _controller() -> click.Command:
     from orchestrator.entry.controller import controller_command
 
@@ -35,6 +41,7 @@ def _agent() -> click.Command:
 for _command in (
     LazyCommand("up", _up, "Run a whole cluster on this machine."),
     LazyCommand("down", _down, "Stop the cluster that `orc up` started here."),
+    LazyCommand("ps", _ps, "Show the processes that `orc up` runs here."),
     LazyCommand("controller", _controller, "Run a controller replica with its API."),
     LazyCommand("agent", _agent, "Run the agent of this node."),
 ):

@@ -1,4 +1,4 @@
-"""The commands `orc up` and `orc down`."""
+"""The commands `orc up`, `orc down` and `orc ps`."""
 
 from __future__ import annotations
 
@@ -117,3 +117,21 @@ def down_command(session: Session, *, data_dir: Path | None) -> None:
 
     place = find_data_dir(data_dir or session.data_dir, os.environ)
     asyncio.run(down(DataDir(place), click.echo))
+
+
+@click.command("ps")
+@data_dir_option
+@click.pass_obj
+def ps_command(session: Session, *, data_dir: Path | None) -> None:
+    """Show the processes of the cluster that `orc up` runs here."""
+    from orchestrator.cli.tables import format_table
+    from orchestrator.local.data_dir import DataDir
+    from orchestrator.local.record import read_record
+
+    place = find_data_dir(data_dir or session.data_dir, os.environ)
+    record = read_record(DataDir(place))
+    rows = [
+        (each.name, each.role, str(each.pid), str(each.port or "-"))
+        for each in (record.running() if record else ())
+    ]
+    click.echo(format_table([("NAME", "ROLE", "PID", "PORT"), *rows]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,14 +61,19 @@ async def up(
         on_start(cluster)
         if layout.etcd:
             screen.say(layout.etcd.described)
-        async with asyncio.TaskGroup() as tasks:
-            try:
-                await run_until(stop, _start(options, layout, cluster, tasks, screen))
-                if not stop.is_set():
-                    await _stay(layout, stop, screen, on_ready)
-            finally:
-                await cluster.stop()
+        async with asyncio.TaskGroup() as tasks, _stopped_at_the_end(cluster):
+            await run_until(stop, _start(options, layout, cluster, tasks, screen))
+            if not stop.is_set():
+                await _stay(layout, stop, screen, on_ready)
         screen.say(f"stopped; the data stays in {data_dir.path}, and `orc up` continues with it")
+
+
+@asynccontextmanager
+async def _stopped_at_the_end(cluster: LocalCluster) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await cluster.stop()
 
 
 def _prepared(options: UpOptions, data_dir: DataDir) -> Layout:

@@ -30,7 +30,8 @@ instances are replaced by their own workload's `lost_after_seconds`."""
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as seen from here. `unreachable_seconds` is None while its session lives."""
+    """A node as seen from here. `pid` is its agent's, on that host, and `unreachable_seconds` is
+    None, while its session lives."""
 
     name: str
     status: NodeStatus
@@ -43,6 +44,7 @@ class Node:
     versions: dict[str, str]
     hostname: str
     instances: int
+    pid: int = 0
     reason: str = ""
     unreachable_seconds: float | None = None
     is_declared_lost: bool = False
@@ -109,6 +111,7 @@ def node_of(state: ClusterState, name: str, now: float) -> Node:
         versions=report.versions,
         hostname=report.hostname,
         instances=len(state.places_by_node.get(name, ())),
+        pid=session.record.pid if (session := state.sessions.get(name)) else 0,
         reason=reason,
         unreachable_seconds=unreachable,
         is_declared_lost=is_declared_lost(state, name),

@@ -70,7 +70,7 @@ def plan_vacancies(draft: Draft) -> None:
     }
     draft.vacancies = [named[slot] for slot in sorted(named)][:missing]
     taken = held | stopping | {vacancy.slot for vacancy in draft.vacancies}
-    why = f"{draft.spec.replicas} replicas are wanted, {len(held)} were there"
+    why = f"{draft.spec.replicas} replicas wanted, {len(held)} there"
     free = (slot for slot in count() if slot not in taken)
     for slot in islice(free, missing - len(draft.vacancies)):
         draft.vacancies.append(Vacancy(slot, why))

@@ -63,4 +63,4 @@ def _load_per_mille(request: ScheduleRequest, room: Room) -> int:
 
 def _reason(request: ScheduleRequest, room: Room, candidates: int) -> str:
     siblings = _of_this_workload(request, room)
-    return f"{room.node.name} has {siblings} of this workload, the fewest of {candidates} that fit"
+    return f"of {candidates} nodes that fit, {room.node.name} has the fewest of it ({siblings})"

@@ -4,7 +4,7 @@ What grpc would do unasked and must not: notice a frozen peer after a minute (it
 `ping_timeout_ms` of 60 s overrides the keepalive timeout); share the reconnect back-off of a
 dead channel with a new one (global subchannels), and let it grow to two minutes; refuse answers
 above 4 MiB; go through an HTTP proxy; retry by itself; wait without a deadline. etcd for its
-part hangs up on clients that ping more often than every 5 s.
+part hangs up on clients that ping more often than every 5 s, or at all without an open stream.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", RECEIVE_LIMIT_BYTES),
     ("grpc.use_local_subchannel_pool", 1),

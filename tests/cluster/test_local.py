@@ -181,7 +181,7 @@ def test_three_members_of_etcd_outlive_one(local: LocalUp) -> None:
     assert "give --ha again" in without.stderr
 
 
-def test_an_etcd_of_the_users_own_is_used(local: LocalUp, etcd_endpoint: str) -> None:
+def test_an_etcd_of_the_users_own_is_used(etcd_endpoint: str, local: LocalUp) -> None:
     said = local.up(*SMALL, f"--etcd-endpoints={etcd_endpoint}")
     assert "etcd e1" not in said
     assert local.record()["etcd"] == [etcd_endpoint]

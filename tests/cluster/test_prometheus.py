@@ -95,12 +95,14 @@ def _adapted(config: str, cluster: LocalCluster) -> str:
     return config.replace("interval: 5s", "interval: 1s")
 
 
-@pytest.fixture
-def prometheus(calm: LocalCluster, tmp_path: Path) -> Iterator[Prometheus]:
+@pytest.fixture(scope="module")
+def prometheus(
+    calm: LocalCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("no prometheus here: install Debian's prometheus")
-    server = Prometheus(program, tmp_path / "prometheus", calm)
+    server = Prometheus(program, tmp_path_factory.mktemp("prometheus"), calm)
     yield server
     server.close()
 

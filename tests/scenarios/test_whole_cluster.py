@@ -129,8 +129,7 @@ async def test_nothing_is_touched_while_the_store_is_away(tmp_path: Path) -> Non
         await asyncio.sleep(60)
         for name in everybody:
             world.store.resume(name)
-        for name in [each for each, task in world.controllers.items() if task.done()]:
-            world.start_controller(name)
+        world.restart_what_ended()
         await world.until(world.runs(6))
         assert {name: world.pids(name) for name in world.machines} == before
         await world.apply(web(7))

@@ -22,8 +22,8 @@ PORTS_PER_AGENT = 50
 PORT_BLOCKS = range(10_000, 20_000, PORTS_PER_AGENT)
 """Where instances listen: apart from the servers' own ports."""
 
-PATIENCE = Patience(connect_seconds=1.0, answer_seconds=5.0)
-"""A frozen controller is passed over soon."""
+PATIENCE = Patience(connect_seconds=1.0, answer_seconds=12.0)
+"""Longer than a controller tries to write before it says that it cannot."""
 
 _given_blocks: set[int] = set()
 
@@ -31,8 +31,7 @@ _given_blocks: set[int] = set()
 class LocalCluster(AbstractContextManager["LocalCluster"]):
     """Controllers c1, c2... and agents n1, n2... on `etcd`, which is started and ended with them.
 
-    The flags come after those that every process is given. `lease_ttl_seconds` None: the
-    processes' own defaults.
+    `flags` are for all of them. Of a flag that is given twice, the last one holds.
     """
 
     def __init__(
@@ -42,8 +41,9 @@ class LocalCluster(AbstractContextManager["LocalCluster"]):
         *,
         controllers: int = 3,
         agents: int = 3,
-        lease_ttl_seconds: int | None = None,
         flags: Sequence[str] = (),
+        controller_flags: Sequence[str] = (),
+        agent_flags: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
         token: str = "",
     ) -> None:
@@ -52,30 +52,29 @@ class LocalCluster(AbstractContextManager["LocalCluster"]):
         self._tls = tls
         self._token = token
         self._flags = [f"--etcd-endpoints={','.join(etcd.endpoints)}", "--development", *flags]
-        if lease_ttl_seconds:
-            self._flags.append(f"--lease-ttl-seconds={lease_ttl_seconds}")
         self.controllers: dict[str, OrcProcess] = {}
         self.agents: dict[str, OrcProcess] = {}
         for number in range(1, controllers + 1):
-            self.add_controller(f"c{number}")
+            self.add_controller(f"c{number}", *controller_flags)
         for number in range(1, agents + 1):
-            self.add_agent(f"n{number}")
+            self.add_agent(f"n{number}", *agent_flags)
 
-    def add_controller(self, name: str) -> OrcProcess:
+    def add_controller(self, name: str, *flags: str) -> OrcProcess:
         """One more, not started."""
-        self.controllers[name] = self._process("controller", name, f"--replica={name}")
+        self.controllers[name] = self._process("controller", name, f"--replica={name}", *flags)
         return self.controllers[name]
 
-    def add_agent(self, name: str, *, data_dir: Path | None = None, node: str = "") -> OrcProcess:
-        """One more, not started. `node` is by default its `name`."""
+    def add_agent(self, name: str, *flags: str) -> OrcProcess:
+        """One more, not started."""
         block = secrets.choice([each for each in PORT_BLOCKS if each not in _given_blocks])
         _given_blocks.add(block)
         self.agents[name] = self._process(
             "agent",
             name,
-            f"--node={node or name}",
-            f"--data-dir={data_dir or self.data_dir(name)}",
+            f"--node={name}",
+            f"--data-dir={self.data_dir(name)}",
             f"--port-range={block}-{block + PORTS_PER_AGENT - 1}",
+            *flags,
         )
         return self.agents[name]
 
@@ -85,7 +84,7 @@ class LocalCluster(AbstractContextManager["LocalCluster"]):
             role,
             name,
             port=port,
-            flags=[f"--bind=127.0.0.1:{port}", *flags, *self._flags],
+            flags=[f"--bind=127.0.0.1:{port}", *self._flags, *flags],
             log=self.path / f"{name}.log",
             tls=self._tls,
         )

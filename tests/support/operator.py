@@ -67,15 +67,15 @@ class Operator:
 
     async def scale(self, name: str, replicas: int) -> Written:
         """As soon as somebody can carry it out."""
-        return await until(lambda: self.api.scale(_key(name), replicas))
+        return await until(lambda: self.api.scale(key_of(name), replicas))
 
     async def delete(self, name: str) -> None:
         """And wait until nothing of it is left."""
-        await until(lambda: self.api.delete_workload(_key(name)))
+        await until(lambda: self.api.delete_workload(key_of(name)))
 
         async def is_gone() -> bool:
             try:
-                await self.api.workload(_key(name))
+                await self.api.workload(key_of(name))
             except NotFound:
                 return True
             return False
@@ -83,7 +83,7 @@ class Operator:
         await until(is_gone)
 
     async def workload(self, name: str) -> Workload:
-        return await self.api.workload(_key(name))
+        return await self.api.workload(key_of(name))
 
     async def instances(self, name: str) -> list[WorkloadInstance]:
         """By slot and attempt."""
@@ -95,16 +95,20 @@ class Operator:
         name: str,
         count: int,
         holds: Callable[[list[WorkloadInstance]], bool] = lambda _: True,
-        within_seconds: float = LIMIT_SECONDS,
+        *,
+        others_may_be_stopping: bool = False,
     ) -> list[WorkloadInstance]:
-        """Wait until there are exactly so many, all of them running and wanted, and `holds`."""
+        """Wait until exactly so many are wanted, all of them run, nothing else is left, and
+        `holds`."""
 
         async def settled() -> list[WorkloadInstance]:
             found = await self.instances(name)
-            is_so = len(found) == count and all(map(is_running, found)) and holds(found)
-            return found if is_so else []
+            wanted = [each for each in found if each.wanted is Wanted.RUNNING]
+            is_alone = others_may_be_stopping or wanted == found
+            is_so = is_alone and len(wanted) == count and all(map(is_running, wanted))
+            return wanted if is_so and holds(wanted) else []
 
-        return await until(settled, within_seconds)
+        return await until(settled)
 
     async def leader(self, *, other_than: str = "") -> str:
         """Wait for one; which it is."""
@@ -140,5 +144,5 @@ def pids_of(instances: list[WorkloadInstance]) -> dict[str, int]:
     return {instance.name: pid_of(instance) for instance in instances}
 
 
-def _key(name: str) -> WorkloadKey:
+def key_of(name: str) -> WorkloadKey:
     return WorkloadKey(DEFAULT_NAMESPACE, name)

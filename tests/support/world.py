@@ -88,6 +88,12 @@ class World:
     def start_controller(self, name: str) -> None:
         self.controllers[name] = asyncio.create_task(self._controller(name))
 
+    def restart_what_ended(self) -> None:
+        """As systemd would: leaders end themselves when they cannot be sure to lead."""
+        for name, task in list(self.controllers.items()):
+            if task.done() and task.exception():
+                self.start_controller(name)
+
     async def _controller(self, name: str) -> None:
         view = self._new_view(name)
         rng = random.Random(self.rng.random())

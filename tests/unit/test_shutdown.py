@@ -27,7 +27,10 @@ configure_logs(ProcessSettings(log_format="json"), role="test")
 async def main(stop):
 {body}
 
-run_process(main, reported=(LookupError,))
+def on_second_signal():
+    print("at once", flush=True)
+
+run_process(main, reported=(LookupError,), on_second_signal=on_second_signal)
 """
 
 
@@ -90,7 +93,7 @@ def test_a_bug_beside_a_users_slip_stays_a_bug() -> None:
     assert code == 70
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_asks_main_to_stop(number: signal.Signals) -> None:
     body = """
     print("ready", flush=True)
@@ -118,6 +121,7 @@ def test_the_second_signal_ends_at_once() -> None:
         for awaited in ("ready\n", "stopping\n"):
             assert child.stdout.readline() == awaited
             child.send_signal(signal.SIGTERM)
+        assert child.stdout.readline() == "at once\n"
         assert child.wait(timeout=30) == 128 + signal.SIGTERM
 
 

@@ -83,7 +83,8 @@ def _leader(summary: ClusterSummary) -> str:
     leader = summary.leader
     if leader is None:
         return "nobody leads: nothing new is decided until somebody does"
-    return f"{leader.replica} at {leader.address}" if leader.address else leader.replica
+    where = f" at {leader.address}" if leader.address else ""
+    return f"{leader.replica}{where}, pid {leader.pid}" if leader.pid else leader.replica + where
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -1,0 +1,118 @@
+"""etcd frozen, dead, out of space or wiped under a running cluster: not one process is touched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.cli.errors import NotNow
+from orchestrator.model.node import NodeStatus
+from orchestrator.model.views import WorkloadInstance
+from tests.cluster.conftest import etcd_at
+from tests.support.etcd import EtcdMember
+from tests.support.local_cluster import LocalCluster
+from tests.support.operator import Operator, key_of, operating, pid_of, pids_of, until, workload
+from tests.support.store_history import history_at, violations
+
+TTLS = {"controller_flags": ["--lease-ttl-seconds=3"], "agent_flags": ["--lease-ttl-seconds=3"]}
+OUTAGE_SECONDS = 8.0
+"""More than the leases, and than `lost_after_seconds` below."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    path = tmp_path_factory.mktemp("outages")
+    with LocalCluster(path, etcd_at(path), controllers=2, agents=2, **TTLS) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def operator(cluster: LocalCluster) -> AsyncIterator[Operator]:
+    async with operating(cluster.client()) as operator:
+        yield operator
+        member = member_of(cluster)
+        if member.is_running:
+            member.resume()
+        else:
+            member.start()
+        cluster.revive()
+        for each in (await operator.api.workloads()).items:
+            await operator.delete(each.name)
+        assert violations(await history_at(cluster.etcd)) == []
+
+
+def member_of(cluster: LocalCluster) -> EtcdMember:
+    (member,) = cluster.etcd.members
+    return member
+
+
+Fault = Callable[[EtcdMember], None]
+FAULTS: dict[str, tuple[Fault, Fault]] = {
+    "frozen": (EtcdMember.pause, EtcdMember.resume),
+    "dead": (EtcdMember.kill, EtcdMember.start),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_outage_longer_than_all_leases_touches_no_process(
+    cluster: LocalCluster, operator: Operator, fault: str
+) -> None:
+    name = f"through-{fault}"
+    await operator.apply(workload(name, replicas=4, lost_after_seconds=5.0))
+    before = await operator.running(name, 4)
+    begin, end = FAULTS[fault]
+    begin(member_of(cluster))
+    await outage(cluster, operator, before, OUTAGE_SECONDS)
+    await asyncio.to_thread(end, member_of(cluster))
+    await goes_on(cluster, operator, name, before)
+
+
+@pytest.mark.slow
+async def test_a_minute_without_etcd_touches_no_process(tmp_path: Path) -> None:
+    """With the leases that everybody has, and a workload that is soon given up."""
+    with LocalCluster(tmp_path, etcd_at(tmp_path)) as cluster:
+        async with operating(cluster.client()) as operator:
+            await operator.apply(workload("minute", replicas=6, lost_after_seconds=20.0))
+            before = await operator.running("minute", 6)
+            member_of(cluster).stop()
+            await outage(cluster, operator, before, 60.0)
+            member_of(cluster).start()
+            await goes_on(cluster, operator, "minute", before)
+
+
+async def outage(
+    cluster: LocalCluster, operator: Operator, before: list[WorkloadInstance], seconds: float
+) -> None:
+    """Let the time pass; all instances live, and are shown, while nothing can be changed."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(seconds))
+        with pytest.raises(NotNow):
+            await operator.api.scale(key_of(before[0].workload), 9)
+    assert all(psutil.pid_exists(pid_of(each)) for each in before)
+    assert all(agent.is_running for agent in cluster.agents.values())
+    assert pids_of(await operator.instances(before[0].workload)) == pids_of(before)
+
+
+async def goes_on(
+    cluster: LocalCluster, operator: Operator, name: str, before: list[WorkloadInstance]
+) -> None:
+    """Whoever led has ended himself, and is started again; the rest is as it was."""
+    ended = [each for each in cluster.controllers.values() if not each.is_running]
+    assert [each.exit_code for each in ended] == [1]
+    cluster.revive()
+    for node in cluster.agents:
+        await becomes_ready(operator, node)
+    await operator.scale(name, len(before) + 1)
+    after = await operator.running(name, len(before) + 1)
+    assert pids_of(after).items() >= pids_of(before).items()
+
+
+async def becomes_ready(operator: Operator, node: str) -> None:
+    async def is_ready() -> bool:
+        return (await operator.api.node(node)).status is NodeStatus.READY
+
+    await until(is_ready)
