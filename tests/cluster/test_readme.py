@@ -83,4 +83,5 @@ async def test_the_transcript_is_true(environment: tuple[dict[str, str], int]) -
     try:
         await play(steps, shell, patience_seconds=75)
     finally:
+        await shell.run("kill -CONT $(orc ps | awk 'NR > 1 {print $3}')", 30)
         await shell.close()
