@@ -1,4 +1,4 @@
-"""A local cluster for benchmarks: the processes of `orc up`, each in the benchmark's own hand."""
+"""A local cluster for benchmarks: the processes of `orc up`, each of which a benchmark can kill."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class BenchCluster:
         self.children[name].send(signal.SIGKILL)
 
     async def restart(self, name: str) -> None:
-        """After a stop in good order, which nobody makes undone by himself."""
+        """For one that has ended in good order: it is not started again by itself."""
         await self.start([self.children[name].program])
 
     async def ended(self, name: str) -> None:

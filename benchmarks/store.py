@@ -2,7 +2,8 @@
 
 Against three etcd members on loopback, all on this machine. The bare loops send and receive the
 same messages on a grpc channel of their own and do nothing else: what they reach is what is
-possible here. Short rounds of ours and of theirs alternate, so that both see the same weather.
+possible here. Short rounds of ours and of theirs alternate, so that whatever else the machine
+does slows both alike.
 
     python -m benchmarks.store [--quick] [--json PATH]
 """

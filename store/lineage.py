@@ -13,7 +13,7 @@ from store.values import Header, RangeOp
 
 PROBES = 3
 """A member that lags catches up within these; even a linearizable read may come from the past for
-a moment (etcd #20418), so one answer convicts nobody."""
+a moment (etcd #20418), so one answer alone proves nothing."""
 
 
 class Lineage:
@@ -57,7 +57,7 @@ class Lineage:
             raise StoreReplaced(
                 f"the store has gone back from revision {revision} (raft term {self._raft_term}) to"
                 f" {header.revision} ({header.raft_term}): it was wiped or restored from a backup."
-                " Restart whatever relies on what it said before"
+                " Restart this process, so that it reads everything anew"
             )
 
     def _require_same_cluster(self, header: Header) -> None:
@@ -65,6 +65,6 @@ class Lineage:
             self._anomalies[Anomaly.CLUSTER_CHANGED] += 1
             raise StoreReplaced(
                 f"the endpoints now belong to cluster {header.cluster_id:x}, not to"
-                f" {self._cluster_id:x}: the store was wiped or replaced. Restart whatever relies"
-                " on what it said before"
+                f" {self._cluster_id:x}: the store was wiped or replaced. Restart this"
+                " process, so that it reads everything anew"
             )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -137,16 +138,21 @@ async def snapshot_to(store: Store, path: Path) -> int:
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with await asyncio.to_thread(partial.open, "wb") as file:
-            async for chunk in store.snapshot():
-                await asyncio.to_thread(file.write, chunk)
-            size = await asyncio.to_thread(_flush, file)
+        async with aclosing(store.snapshot()) as chunks:
+            size = await _write(chunks, partial)
         if not size:
             raise Unavailable("the store sent an empty backup")
         await asyncio.to_thread(_publish, partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return size
+
+
+async def _write(chunks: AsyncIterator[bytes], path: Path) -> int:
+    with await asyncio.to_thread(path.open, "wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
+        return await asyncio.to_thread(_flush, file)
 
 
 def _flush(file: BinaryIO) -> int:

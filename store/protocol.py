@@ -1,4 +1,4 @@
-"""`Store`: the one seam between us and the world's memory.
+"""`Store`: all that this project asks of etcd.
 
 Two implementations: `store.etcd.EtcdStore` on a real cluster and `store.memory.MemoryStore`,
 which has the same semantics on an injected clock and can be told to be meaner than etcd. One
@@ -11,7 +11,7 @@ repeats a write by itself: that rule lives in `store.transactions`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from store.values import (
@@ -107,6 +107,8 @@ class Store(Protocol):
 
     async def defragment(self, endpoint: str, *, timeout_seconds: float = 60.0) -> None: ...
 
-    def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncIterator[bytes]: ...
+    def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncGenerator[bytes, None]:
+        """A backup in pieces. Close it when it is not read to its end."""
+        ...
 
     async def close(self) -> None: ...

@@ -34,7 +34,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.errors import Invalid, NoSpace, OutcomeUnknown, Unavailable, UnguardedMutation
-from store.hot_value import hot_value
 from store.patience import Patience
 from store.protocol import Store
 from store.values import (
@@ -49,6 +48,7 @@ from store.values import (
     Target,
     Txn,
     TxnResult,
+    hot_value,
 )
 
 MAX_OPS = 128
@@ -58,7 +58,7 @@ MAX_BYTES = 1_000_000
 """Of keys and values in one transaction; etcd refuses requests above 1.5 MiB."""
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class Put:
     """Write `value` (a JSON object) to `key`, computed from its revision `base` (0: create)."""
 
@@ -162,22 +162,36 @@ class FenceLost:
 Outcome = Committed | Conflict | FenceLost
 
 
-def stamped(value: bytes, *, op: str, base: int, fence: Fence | None) -> bytes:
-    """`value` (a JSON object) with `"write": {"epoch"?, "base", "op"}` as its last member.
+class Stamp:
+    """Who wrote a value and from what: `"write": {"epoch"?, "base", "op"}`, its last member.
 
-    The value must not have a member `write` of its own. Spliced rather than parsed: it is on
-    the path of every write.
+    Spliced rather than parsed, and made once for a whole transaction: it is on the path of every
+    write. The value must not have a member `write` of its own.
     """
-    if not (value.startswith(b"{") and value.endswith(b"}")):
-        raise UnguardedMutation("a stored value must be a JSON object, so that it can be stamped")
-    epoch = f'"epoch":{fence.create_revision},' if fence else ""
-    stamp = f'"write":{{{epoch}"base":{base},"op":"{op}"}}}}'.encode()
-    body = value[:-1].rstrip()
-    return body + (b"" if body == b"{" else b",") + stamp
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, op: str, fence: Fence | None) -> None:
+        epoch = f'"epoch":{fence.create_revision},' if fence else ""
+        self._before = f'"write":{{{epoch}"base":'.encode()
+        self._after = f',"op":"{op}"}}}}'.encode()
+
+    def on(self, value: bytes, base: int) -> bytes:
+        """`value` (a JSON object) with the stamp; raises `UnguardedMutation` for anything else."""
+        body = value[:-1].rstrip()
+        if value[:1] != b"{" or value[-1:] != b"}":
+            raise UnguardedMutation("a stored value must be a JSON object, so that it is stamped")
+        comma = b"" if body == b"{" else b","
+        return b"%b%b%b%d%b" % (body, comma, self._before, base, self._after)
+
+
+def stamped(value: bytes, *, op: str, base: int, fence: Fence | None) -> bytes:
+    """One value as a transaction would write it."""
+    return Stamp(op, fence).on(value, base)
 
 
 def stamp_of(value: bytes) -> dict[str, Any]:
-    """The write stamp of a stored value; empty for what a stranger wrote."""
+    """The write stamp of a stored value; empty for what was not written by `commit`."""
     try:
         record = json.loads(value)
     except ValueError:
@@ -196,6 +210,7 @@ def to_txn(transaction: Transaction, *, fenced: bool = True, guarded: bool = Tru
     success: list[Op] = []
     failure: list[Op] = []
     fence = transaction.fence
+    stamp = Stamp(transaction.op, fence)
     if fence:
         failure.append(RangeOp(fence.key))
         if fenced:
@@ -205,7 +220,7 @@ def to_txn(transaction: Transaction, *, fenced: bool = True, guarded: bool = Tru
             compares.append(Compare(mutation.key, Target.MOD, mutation.base))
         failure.append(RangeOp(mutation.key))
         if isinstance(mutation, Put):
-            value = stamped(mutation.value, op=transaction.op, base=mutation.base, fence=fence)
+            value = stamp.on(mutation.value, mutation.base)
             success.append(PutOp(mutation.key, value, mutation.lease))
         elif isinstance(mutation, Delete):
             success.append(DeleteOp(mutation.key))

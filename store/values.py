@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar, dataclass_transform
 
-from store.hot_value import hot_value
+T = TypeVar("T")
 
 
 def prefix_end(prefix: str) -> str:
@@ -25,6 +26,17 @@ def prefix_end(prefix: str) -> str:
     return (raw[:-1] + bytes([raw[-1] + 1])).decode("utf-8", "surrogateescape")
 
 
+@dataclass_transform(frozen_default=True)
+def hot_value(kind: type[T]) -> type[T]:
+    """`@dataclass(frozen=True, slots=True)` for what a single request builds by the hundred.
+
+    Only the type checker keeps these from being changed. The interpreter's own way of freezing
+    makes construction three to five times as slow (0.50 against 0.15 us for four fields), and
+    one transaction of 128 operations is made of 500 of them.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """Who answered, and how far it had come."""
@@ -35,7 +47,7 @@ class Header:
     raft_term: int
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class KeyValue:
     key: str
     value: bytes
@@ -45,7 +57,7 @@ class KeyValue:
     lease: int = 0
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class Event:
     """One change of one key; a deletion carries the key and its `mod_revision` only."""
 
@@ -70,7 +82,7 @@ class Relation(IntEnum):
     NOT_EQUAL = 3
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class Compare:
     """One guard. `operand` is bytes for `Target.VALUE`, an integer otherwise."""
 
@@ -80,20 +92,20 @@ class Compare:
     relation: Relation = Relation.EQUAL
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class PutOp:
     key: str
     value: bytes
     lease: int = 0
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class DeleteOp:
     key: str
     range_end: str | None = None
 
 
-@hot_value(frozen=True, slots=True)
+@hot_value
 class RangeOp:
     """`limit` 0 is no limit; `revision` 0 is the newest. Keys come in ascending byte order."""
 

@@ -24,19 +24,29 @@ from orchestrator.agent.ports import PortPicker
 from orchestrator.agent.reporter import Reporter
 from orchestrator.agent.workers import Workers
 from orchestrator.cluster.registration import Registration
+from orchestrator.model.errors import NetworkError
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import NodeReport, NodeSession
+from orchestrator.model.records import Schema, load
+from orchestrator.process.shutdown import run_until
 from orchestrator.runtime.protocol import ContainerRuntime
-from store.errors import OutcomeUnknown, SessionLost, Unavailable
+from store.errors import NoSpace, SessionLost, Unavailable
+from store.lineage import PROBES
 from store.mirror import Mirror
 from store.patience import Clock, Patience
 from store.protocol import Store
-from store.values import RangeOp
+from store.values import Header, KeyValue, RangeOp
 
 log = structlog.get_logger()
 
 LOOK_SECONDS = 10.0
 """The slow look, beside all wake-ups."""
+
+FULL_STORE_RETRY_SECONDS = 2.0
+
+PROBE_SECONDS = 0.5
+
+LAG_SECONDS = 15.0
 
 LEAVE_SECONDS = 3.0
 """How long a leaving agent tries to say so."""
@@ -79,7 +89,9 @@ class Agent:
         self._registration: Registration | None = None
         self._noted_at = clock()
         node = settings.node
-        self._reporter = Reporter(store, keys, node, patience=self._patience, rng=rng)
+        self._reporter = Reporter(
+            store, keys, node, clock=clock, patience=self._patience, rng=rng
+        )
         self._assignments = Assignments(
             store, keys, node, clock=clock, rng=rng, wake=self._wake.set
         )
@@ -111,7 +123,15 @@ class Agent:
             self._settings.profile, await self._runtime.init_node(), self._home.path
         )
         self._runtime.on_change(self._wake.set)
-        await self._check_store()
+        try:
+            await run_until(stop, self._check_store())
+            if not stop.is_set():
+                await self._work(stop, report)
+        finally:
+            await self._workers.close()
+            await self._runtime.close()
+
+    async def _work(self, stop: asyncio.Event, report: NodeReport) -> None:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(self._assignments.run()),
@@ -121,36 +141,68 @@ class Agent:
             ]
             await stop.wait()
             await self._leave(work, report)
-        await self._runtime.close()
 
     async def _check_store(self) -> None:
         """Before anything is obeyed: is this the store that our instances were assigned by?"""
-        prefix = self._keys.assignments(self._settings.node)
-        patience = Patience(self._clock, self._rng, inf)
-        async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
-            with attempt:
-                header = (await self._store.range(RangeOp(prefix, keys_only=True))).header
-                await self._reporter.load()
+        header = await self._newest_header()
         self._home.check_store(
-            header.cluster_id, header.revision, accept=self._settings.accepts_store
+            header.cluster_id,
+            header.revision,
+            await self._store_id(),
+            accept=self._settings.accepts_store,
         )
+        async for attempt in Patience(self._clock, self._rng, inf).retrying(Unavailable):
+            with attempt:
+                await self._reporter.load()
+
+    async def _newest_header(self) -> Header:
+        """A read may come from the past for a moment (etcd #20418): one answer convicts nobody."""
+        question = RangeOp(self._keys.assignments(self._settings.node), keys_only=True)
+        header = Header(0, 0, 0, 0)
+        for _ in range(PROBES):
+            async for attempt in Patience(self._clock, self._rng, inf).retrying(Unavailable):
+                with attempt:
+                    header = (await self._store.range(question)).header
+            if header.revision >= self._home.identity.revision:
+                break
+            await asyncio.sleep(PROBE_SECONDS)
+        return header
+
+    async def _store_id(self) -> str:
+        """Empty as long as no leader has ever been there."""
+        kvs: Sequence[KeyValue] = ()
+        async for attempt in Patience(self._clock, self._rng, inf).retrying(Unavailable):
+            with attempt:
+                kvs = (await self._store.range(RangeOp(self._keys.schema))).kvs
+        schema = load(self._keys.parse(self._keys.schema), kvs[0].value) if kvs else Schema()
+        assert isinstance(schema, Schema)
+        return schema.store_id
 
     async def _hold_sessions(self, report: NodeReport) -> NoReturn:
         """One session after the other, for ever; the reporter writes only under a live one."""
         while True:
-            self._registration = registration = self._new_registration()
             try:
-                fence = await registration.register(Patience(self._clock, self._rng, inf))
-                self._reporter.set_fence(fence)
-                self._reporter.report_node(report)
-                self._metrics.has_session.set(1)
-                log.info("registered", epoch=fence.create_revision)
-                await registration.session.keep_alive()
+                await self._hold_session(report)
             except SessionLost as lost:
                 log.warning("the session is lost; registering again", problem=str(lost))
-            finally:
-                self._metrics.has_session.set(0)
-                self._reporter.set_fence(None)
+            except NoSpace as full:
+                log.warning("the store is full; registering when it has room", problem=str(full))
+                await asyncio.sleep(FULL_STORE_RETRY_SECONDS)
+
+    async def _hold_session(self, report: NodeReport) -> NoReturn:
+        self._registration = registration = self._new_registration()
+        fence = await registration.register(Patience(self._clock, self._rng, inf))
+        is_lost = asyncio.Event()
+        self._reporter.set_fence(fence, on_lost=is_lost.set)
+        self._reporter.report_node(report)
+        self._metrics.has_session.set(1)
+        log.info("registered", epoch=fence.create_revision)
+        try:
+            await run_until(is_lost, registration.session.keep_alive())
+            raise SessionLost("its row in the store is gone, or another's")
+        finally:
+            self._metrics.has_session.set(0)
+            self._reporter.set_fence(None)
 
     def _new_registration(self) -> Registration:
         settings = self._settings
@@ -168,11 +220,26 @@ class Agent:
     async def _follow(self) -> NoReturn:
         """Look, again and again; but obey nothing before all assignments are known."""
         await self._assignments.mirror.synced()
+        await self._see_all_that_was_seen()
         while True:
             self._wake.clear()
+            if self._assignments.by_name and not self._home.identity.store_id:
+                self._home.note_store(await self._store_id())
             await self._workers.look()
             self._note_progress()
             await self._woken()
+
+    async def _see_all_that_was_seen(self) -> None:
+        """A list from the past would start what was stopped since, and stop what was started."""
+        revision = self._home.identity.revision
+        try:
+            async with asyncio.timeout(LAG_SECONDS):
+                await self._assignments.mirror.reached(revision)
+        except TimeoutError:
+            raise NetworkError(
+                f"the store does not show its revision {revision}, which this node has seen: a"
+                " member of it lags; start the agent again"
+            ) from None
 
     def _note_progress(self) -> None:
         """Now and then, for it is flushed to disk: a store behind this one will be refused."""

@@ -10,7 +10,7 @@ import structlog
 
 from orchestrator.model.errors import StateError
 from orchestrator.model.instance import Assignment, InstanceName
-from orchestrator.model.keys import InstancePlace, Keys, RevisionName
+from orchestrator.model.keys import InstancePlace, Keys
 from orchestrator.model.records import load
 from orchestrator.model.workload import WorkloadTemplate
 from store.mirror import Batch, Change, Mirror
@@ -31,7 +31,8 @@ class Assigned:
 
 class Assignments:
     """`by_name` is what the leader wants of this node. A damaged row keeps its last good
-    version in force."""
+    version in force; `unreadable` are those of which none is known, so that what runs of them
+    can only be left alone."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Assignments:
         wake: Callable[[], None],
     ) -> None:
         self.by_name: dict[InstanceName, Assigned] = {}
+        self.unreadable: set[InstanceName] = set()
         self._keys = keys
         self._wake = wake
         self.mirror = Mirror(store, keys.assignments(node), self._fold, clock=clock, rng=rng)
@@ -60,49 +62,47 @@ class Assignments:
     def _apply(self, change: Change) -> None:
         try:
             parsed = self._keys.parse(change.key)
-            assert isinstance(parsed.name, InstancePlace)
-            name = parsed.name.instance
-            if change.kv is None:
-                self.by_name.pop(name, None)
-                return
+        except StateError as error:
+            log.warning("a row among the assignments is none", problem=str(error))
+            return
+        assert isinstance(parsed.name, InstancePlace)
+        name = parsed.name.instance
+        self.unreadable.discard(name)
+        if change.kv is None:
+            self.by_name.pop(name, None)
+            return
+        try:
             record = load(parsed, change.kv.value)
         except StateError as error:
             log.warning("an assignment cannot be read; its last version stays", problem=str(error))
+            if name not in self.by_name:
+                self.unreadable.add(name)
             return
         assert isinstance(record, Assignment)
         self.by_name[name] = Assigned(record, change.kv.create_revision)
 
 
 class Templates:
-    """Templates by revision. They never change, so each is read once."""
+    """What instances are made of.
+
+    A template never changes, but it is read for each start all the same: when a workload is
+    deleted and applied again, its generations are counted from the beginning.
+    """
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
         self._keys = keys
-        self._known: dict[RevisionName, WorkloadTemplate] = {}
 
     async def fetch(self, assignment: Assignment) -> WorkloadTemplate:
         """Raises `StateError` if the store has none, or a damaged one; `StoreError` passes."""
-        name = _revision_name(assignment)
-        if (template := self._known.get(name)) is not None:
-            return template
-        key = self._keys.revision(name.workload, name.generation)
+        workload, generation = assignment.name.workload_key, assignment.generation
+        key = self._keys.revision(workload, generation)
         result = await self._store.range(RangeOp(key))
         if not result.kvs:
             raise StateError(
-                f"the template of {name.workload}, generation {name.generation}, is missing from"
-                " the store: apply the workload again"
+                f"the template of {workload}, generation {generation}, is missing from the store:"
+                " apply the workload again"
             )
         record = load(self._keys.parse(key), result.kvs[0].value)
         assert isinstance(record, WorkloadTemplate)
-        self._known[name] = record
         return record
-
-    def keep_only(self, assignments: list[Assignment]) -> None:
-        """Let go of the templates that nothing names any more."""
-        names = {_revision_name(assignment) for assignment in assignments}
-        self._known = {name: each for name, each in self._known.items() if name in names}
-
-
-def _revision_name(assignment: Assignment) -> RevisionName:
-    return RevisionName(assignment.name.workload_key, assignment.generation)

@@ -10,16 +10,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+import structlog
+
 from orchestrator.model.errors import ClusterError, ConfigError
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`agent_id` is drawn once. `cluster_id` and `revision`: how far which store was seen."""
+    """`agent_id` is drawn once. The others: how far which store was seen; empty if none was."""
 
     agent_id: str
     cluster_id: int = 0
     revision: int = 0
+    store_id: str = ""
+
+    @property
+    def store(self) -> str:
+        """For people."""
+        name = f"id {self.store_id[:8]}" if self.store_id else "without an id"
+        return f"{name}, cluster {self.cluster_id:x}, revision {self.revision}"
 
 
 class AgentHome:
@@ -28,36 +39,36 @@ class AgentHome:
     def __init__(self, path: Path, rng: random.Random) -> None:
         self.path = path
         self._lock = self._locked()
-        self.identity = self._read() or Identity(f"{rng.getrandbits(128):032x}")
-        self._write()
+        self.identity = self._read() or self._drawn(rng)
 
     @property
     def containers(self) -> Path:
         return self.path / "containers"
 
-    def check_store(self, cluster_id: int, revision: int, *, accept: bool) -> None:
+    def check_store(self, cluster_id: int, revision: int, store_id: str, *, accept: bool) -> None:
         """Refuse a store that is not the one our instances were assigned by, or that has gone
         back: what it does not know we would have to stop. `accept` is a person's word for it.
 
         Raises `ClusterError`.
         """
         known = self.identity
-        is_same = known.cluster_id in (0, cluster_id) and revision >= known.revision
-        if not is_same and not accept:
+        found = Identity(known.agent_id, cluster_id, revision, store_id)
+        is_same = known.cluster_id in (0, cluster_id) and known.store_id in ("", store_id)
+        if not (is_same and revision >= known.revision) and not accept:
             raise ClusterError(
-                f"this store (cluster {cluster_id:x}, revision {revision}) is not the one that"
-                f" this node was assigned by (cluster {known.cluster_id:x}, revision"
-                f" {known.revision}): it was wiped, restored or replaced. Nothing has been stopped."
+                f"this store ({found.store}) is not the one that this node was assigned by"
+                f" ({known.store}): it was wiped, restored or replaced. Nothing has been stopped."
                 " Point --etcd-endpoints to the right one, or start once with --accept-store to"
                 " obey this one"
             )
-        self.identity = replace(known, cluster_id=cluster_id, revision=revision)
-        self._write()
+        self._note(found)
+
+    def note_store(self, store_id: str) -> None:
+        self._note(replace(self.identity, store_id=store_id))
 
     def note_revision(self, revision: int) -> None:
         if revision > self.identity.revision:
-            self.identity = replace(self.identity, revision=revision)
-            self._write()
+            self._note(replace(self.identity, revision=revision))
 
     def __enter__(self) -> AgentHome:
         return self
@@ -100,10 +111,29 @@ class AgentHome:
                 f"{path} is damaged: restore it, or delete it to make this agent a new one"
             ) from None
 
-    def _write(self) -> None:
+    def _drawn(self, rng: random.Random) -> Identity:
+        identity = Identity(f"{rng.getrandbits(128):032x}")
+        try:
+            self._write(identity)
+        except OSError as error:
+            raise ConfigError(
+                f"the agent cannot keep its identity in {self.path}: {error.strerror}; make room,"
+                " or choose another --data-dir"
+            ) from None
+        return identity
+
+    def _note(self, identity: Identity) -> None:
+        """A full disk is no reason to end: what is on it is older, but still true."""
+        self.identity = identity
+        try:
+            self._write(identity)
+        except OSError as error:
+            log.warning("how far the store was seen cannot be noted", problem=str(error))
+
+    def _write(self, identity: Identity) -> None:
         partial = self.path / "agent.json.new"
         with partial.open("w") as file:
-            json.dump(asdict(self.identity), file)
+            json.dump(asdict(identity), file)
             file.flush()
             os.fsync(file.fileno())
         partial.rename(self.path / "agent.json")

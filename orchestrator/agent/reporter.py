@@ -1,7 +1,9 @@
 """`Reporter`: writes what this node sees under its own prefix, fenced by its session.
 
 It holds the latest observation of each instance, and writes those that the store does not have
-yet. While the store or the session is away they wait here; nothing else does.
+yet. While the store or the session is away they wait here; nothing else does. Now and then it looks
+whether its rows are still as it left them: people delete some, and a late copy of a write that was
+given up on may bring one back.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import NoReturn
 
 import structlog
 
@@ -18,9 +21,8 @@ from orchestrator.model.keys import InstancePlace, Keys
 from orchestrator.model.node import NodeReport
 from orchestrator.model.records import Record, dump, load
 from store.errors import StoreError
-from store.ledger import Listing
 from store.listing import list_prefix
-from store.patience import Patience
+from store.patience import Clock, Patience
 from store.protocol import Store
 from store.transactions import (
     Committed,
@@ -33,9 +35,12 @@ from store.transactions import (
     batched,
     commit,
 )
-from store.values import RangeOp
+from store.values import RangeOp, RangeResult, Txn, prefix_end
 
 log = structlog.get_logger()
+
+AUDIT_SECONDS = 10.0
+"""How long a stranger's edit of our rows, or of our session, goes unnoticed."""
 
 
 class Reporter:
@@ -47,6 +52,7 @@ class Reporter:
         keys: Keys,
         node: str,
         *,
+        clock: Clock,
         patience: Callable[[], Patience],
         rng: random.Random,
     ) -> None:
@@ -54,9 +60,13 @@ class Reporter:
         self._store = store
         self._keys = keys
         self._node = node
+        self._clock = clock
+        self._audit_at = clock() + AUDIT_SECONDS
         self._patience = patience
         self._rng = rng
         self._fence: SessionFence | None = None
+        self._on_lost: Callable[[], None] = lambda: None
+        self._node_report: NodeReport | None = None
         self._bases: dict[str, int] = {}
         self._unwritten: dict[str, Record | None] = {}
         self._has_news = asyncio.Event()
@@ -65,29 +75,35 @@ class Reporter:
 
     async def load(self) -> None:
         """Take up what an earlier life of this agent has reported. `StoreError` passes."""
-        listing = await self._learn_bases()
+        listing = await list_prefix(self._store, self._keys.observations(self._node))
+        rows = (await self._store.range(RangeOp(self._keys.node_report(self._node)))).kvs
+        self._bases = {kv.key: kv.mod_revision for kv in (*listing.kvs, *rows)}
         for kv in listing.kvs:
             self._take_up(kv.key, kv.value)
 
     def _take_up(self, key: str, value: bytes) -> None:
-        try:
-            parsed = self._keys.parse(key)
-            record = load(parsed, value)
-        except StateError as error:
-            log.warning(
-                "an observation of ours cannot be read; writing it anew", problem=str(error)
-            )
+        if (name := self._instance(key)) is None:
             return
-        assert isinstance(parsed.name, InstancePlace)
+        try:
+            record = load(self._keys.parse(key), value)
+        except StateError as error:
+            log.warning("an observation of ours cannot be read", problem=str(error))
+            self._note(key, None)
+            return
         assert isinstance(record, InstanceObservation)
-        self.reported.setdefault(parsed.name.instance, record)
+        self.reported.setdefault(name, record)
 
-    def set_fence(self, fence: SessionFence | None) -> None:
-        """With None nothing is written until there is a session again."""
+    def set_fence(
+        self, fence: SessionFence | None, on_lost: Callable[[], None] = lambda: None
+    ) -> None:
+        """With None nothing is written until there is a session again. `on_lost` is called when
+        the store says that this one is not."""
         self._fence = fence
+        self._on_lost = on_lost
         self._has_news.set()
 
     def report_node(self, report: NodeReport) -> None:
+        self._node_report = report
         self._note(self._keys.node_report(self._node), report)
 
     def report(self, name: InstanceName, observation: InstanceObservation) -> None:
@@ -110,18 +126,34 @@ class Reporter:
         """Wait until the store has everything."""
         await self._is_idle.wait()
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
+        failures = 0
         while True:
-            await self._has_news.wait()
-            self._has_news.clear()
-            if self._fence is None or not self._unwritten:
+            await self._woken()
+            if (fence := self._fence) is None:
                 continue
             try:
-                await self._write(self._fence)
+                await self._attend(fence)
+                failures = 0
             except StoreError as error:
+                failures += 1
                 log.warning("reports wait for the store", problem=str(error))
                 self._has_news.set()
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(self._patience().wait_seconds(failures))
+
+    async def _woken(self) -> None:
+        try:
+            async with asyncio.timeout(AUDIT_SECONDS):
+                await self._has_news.wait()
+        except TimeoutError:
+            return
+        self._has_news.clear()
+
+    async def _attend(self, fence: SessionFence) -> None:
+        if self._clock() >= self._audit_at:
+            await self._audit(fence)
+        if self._unwritten:
+            await self._write(fence)
 
     def _key(self, name: InstanceName) -> str:
         return self._keys.observation(InstancePlace(self._node, name))
@@ -139,10 +171,10 @@ class Reporter:
         for transaction in batched(groups, fence, self._new_op):
             outcome = await commit(self._store, transaction, self._patience())
             if isinstance(outcome, FenceLost):
-                self._fence = None
+                self._lose(fence)
                 return
             if not isinstance(outcome, Committed):
-                await self._learn_bases()
+                await self._audit(fence)
                 self._has_news.set()
                 return
             self._note_bases(transaction, outcome.revision)
@@ -165,13 +197,46 @@ class Reporter:
             else:
                 self._bases.pop(mutation.key, None)
 
-    async def _learn_bases(self) -> Listing:
-        """Where our rows stand now. Should somebody else have touched them, what we see is still
-        what counts."""
-        listing = await list_prefix(self._store, self._keys.observations(self._node))
-        rows = (await self._store.range(RangeOp(self._keys.node_report(self._node)))).kvs
-        self._bases = {kv.key: kv.mod_revision for kv in (*listing.kvs, *rows)}
-        return listing
+    def _lose(self, fence: SessionFence) -> None:
+        """Unless there is another one by now."""
+        if self._fence is fence:
+            self._fence = None
+            self._on_lost()
+
+    async def _audit(self, fence: SessionFence) -> None:
+        """Write again what somebody else has touched: what we see is still what counts."""
+        prefix = self._keys.observations(self._node)
+        report_key = self._keys.node_report(self._node)
+        observations = RangeOp(prefix, prefix_end(prefix), keys_only=True)
+        others = (RangeOp(report_key, keys_only=True), RangeOp(fence.key, keys_only=True))
+        result = await self._store.txn(Txn(success=(observations, *others)))
+        self._audit_at = self._clock() + AUDIT_SECONDS
+        rows = [kv for each in result.results if isinstance(each, RangeResult) for kv in each.kvs]
+        found = {kv.key: kv for kv in rows}
+        session = found.pop(fence.key, None)
+        if session is None or session.create_revision != fence.create_revision:
+            self._lose(fence)
+            return
+        bases = {key: kv.mod_revision for key, kv in found.items()}
+        for key in sorted({*bases, *self._bases}):
+            if bases.get(key) != self._bases.get(key):
+                self._say_again(key)
+        self._bases = bases
+
+    def _say_again(self, key: str) -> None:
+        if key == self._keys.node_report(self._node):
+            if self._node_report is not None:
+                self._note(key, self._node_report)
+        elif (name := self._instance(key)) is not None:
+            self._note(key, self.reported.get(name))
+
+    def _instance(self, key: str) -> InstanceName | None:
+        """None for a key under our prefix that is no observation's."""
+        try:
+            name = self._keys.parse(key).name
+        except StateError:
+            return None
+        return name.instance if isinstance(name, InstancePlace) else None
 
     def _new_op(self) -> str:
         return f"{self._rng.getrandbits(96):024x}"

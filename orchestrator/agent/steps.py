@@ -64,6 +64,10 @@ class Situation:
     def running(self) -> list[ContainerStatus]:
         return [each for each in self.own() if each.state is ContainerState.RUNNING]
 
+    def created(self) -> list[ContainerStatus]:
+        """A start that was interrupted, and that the runtime may yet complete."""
+        return [each for each in self.own() if each.state is ContainerState.CREATED]
+
     def exited(self) -> list[ContainerStatus]:
         return [each for each in self.own() if each.state is ContainerState.EXITED]
 
@@ -98,10 +102,10 @@ def next_step(now: Situation) -> Step | None:
     if running and (is_over or now.exited()):
         return StopAll(tuple(each.spec.id for each in running))
     if is_over:
-        return None
+        return _clear(now.created())
     if not own:
         return None if now.ran_before else Start()
-    is_half_made = len(own) < now.expected or len(running) + len(now.exited()) < len(own)
+    is_half_made = bool(len(own) < now.expected or now.created())
     return _clear(own) if is_half_made and not now.ran_before else None
 
 
@@ -138,11 +142,12 @@ def observe(now: Situation) -> InstanceObservation | None:
 def _judged(now: Situation) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
     assert now.assignment is not None
     running, exited = now.running(), now.exited()
+    is_over = not (running or now.created())
     if now.start_failure:
-        status = WorkloadInstanceStatus.TERMINATING if running else WorkloadInstanceStatus.FAILED
+        status = WorkloadInstanceStatus.FAILED if is_over else WorkloadInstanceStatus.TERMINATING
         return status, ExitCause.START_FAILED, now.start_failure
     if not now.is_wanted:
-        return _ending(now, is_over=not running)
+        return _ending(now, is_over=is_over)
     if exited:
         return _ended(now, exited, is_over=not running)
     if not now.own():

@@ -7,7 +7,8 @@ starts the next step of each instance that has none under way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,8 @@ from store.errors import StoreError
 log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
+"""After a step that failed, be it by a bug of ours: one instance's must not end the agent, and with
+it the node, and after that the next node which the instance is moved to."""
 
 
 class Workers:
@@ -60,11 +63,13 @@ class Workers:
         assigned = self._assignments.by_name
         names = sorted({*containers, *assigned, *self._reporter.reported, *self._busy})
         for name in names:
-            if name in self._busy:
+            if name in self._busy or self._is_left_alone(name):
                 continue
             self._advance(name, assigned.get(name), tuple(containers.get(name, ())))
-        self._templates.keep_only([each.assignment for each in assigned.values()])
         self._metrics.count_instances(list(self._reporter.reported.values()))
+
+    def _is_left_alone(self, name: InstanceName) -> bool:
+        return name in self._assignments.unreadable and not self._is_shutting_down
 
     async def shut_down(self) -> None:
         """Stop every instance and report it; the node is going away in good order."""
@@ -91,9 +96,7 @@ class Workers:
             self._reporter.report(name, observation)
         step = next_step(situation)
         if step is not None:
-            task = asyncio.create_task(self._carry_out(name, situation, step))
-            self._busy[name] = task
-            task.add_done_callback(lambda _task: self._done(name))
+            self._occupy(name, self._carry_out(name, situation, step))
         elif assigned is None:
             self._forget(name)
 
@@ -167,9 +170,16 @@ class Workers:
     def _done(self, name: InstanceName) -> None:
         task = self._busy.pop(name)
         self._picked.pop(name, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a step broke: this is a bug", instance=str(name), exc_info=error)
-        self._wake()
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._wake()
+            return
+        log.error("a step broke: this is a bug", instance=str(name), exc_info=error)
+        self._occupy(name, asyncio.sleep(RETRY_SECONDS))
+
+    def _occupy(self, name: InstanceName, work: Coroutine[Any, Any, None]) -> None:
+        task = self._busy[name] = asyncio.create_task(work)
+        task.add_done_callback(lambda _task: self._done(name))
 
 
 def _by_instance(

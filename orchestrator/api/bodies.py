@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from orchestrator.api.problems import ProblemDetails
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.node import Event, Leader, NodeStatus
 from orchestrator.model.views import Node, Workload, WorkloadInstance
+from orchestrator.process.problems import ProblemDetails
 
 
 @dataclass(frozen=True, slots=True)

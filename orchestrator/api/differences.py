@@ -14,7 +14,7 @@ _DEFINITION = TypeAdapter(WorkloadDefinition)
 _ABSENT = object()
 _MAX_SHOWN = 60
 _SECRETIVE = "env_vars"
-"""Passwords are handed to processes in their environment: its values are told to nobody."""
+"""Passwords are handed to processes in their environment: its values are never shown."""
 
 
 def differences(before: WorkloadDefinition, after: WorkloadDefinition) -> tuple[str, ...]:

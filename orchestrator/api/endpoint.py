@@ -12,8 +12,8 @@ from orchestrator.api.context import Api
 from orchestrator.api.problems import problem_of
 from orchestrator.api.queries import Query, ReadQuery
 from orchestrator.api.requests import read_query
-from orchestrator.api.responses import problem_answer
 from orchestrator.model.errors import OrchestrationError
+from orchestrator.process.problems import problem_response
 from store.errors import StoreError
 
 Q = TypeVar("Q", bound=Query)
@@ -42,7 +42,7 @@ class Endpoint(Generic[Q]):
             try:
                 return await self._answer(api, request)
             except (OrchestrationError, StoreError) as error:
-                return problem_answer(problem_of(error))
+                return problem_response(problem_of(error))
 
         if self.method == "GET":
             return web.get(self.path, handler, allow_head=not self.is_stream)

@@ -1,8 +1,7 @@
 """`Journal`: which keys changed of late, in order, for any number of readers.
 
-A reader keeps its own position and looks at the state when it reads; a slow one delays nobody,
-and is told when what it has not read is gone. Bounded, because it is a convenience: whoever has
-lost their place can always list.
+A reader keeps its own position and looks at the state when it reads. The journal is bounded: a
+reader that falls too far behind is told to list again, and delays no other reader.
 """
 
 from __future__ import annotations

@@ -6,23 +6,26 @@ what is followed comes as it comes.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 
 from aiohttp import web
 
 from orchestrator.api.context import Api
-from orchestrator.api.log_follower import LogFollower
-from orchestrator.api.log_sources import Source, has_begun, open_sources
+from orchestrator.api.log_sources import Source, has_begun, open_source, open_sources
 from orchestrator.api.queries import LogsQuery
+from orchestrator.api.reads import find_place
 from orchestrator.api.requests import workload_key
-from orchestrator.api.resources import find_place
 from orchestrator.api.responses import Write
-from orchestrator.model.errors import StateError, WorkloadNotFound
+from orchestrator.model.errors import NetworkError, StateError, WorkloadNotFound
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.workload import WorkloadKey
+
+REOPEN_SECONDS = 1.0
 
 
 async def instance_logs(api: Api, request: web.Request, query: LogsQuery) -> web.StreamResponse:
@@ -59,7 +62,7 @@ async def _answer(
 
         async def produce(write: Write) -> None:
             if query.follow:
-                await LogFollower(api, query, write).follow(sources, joining)
+                await _Follower(api, query, write).follow(sources, joining)
             else:
                 await _merge(sources, write)
 
@@ -103,3 +106,63 @@ def _time_of(line: bytes) -> str:
         return ""
     time = entry.get("time") if isinstance(entry, dict) else None
     return time if isinstance(time, str) else ""
+
+
+class _Follower:
+    """Passes lines on as they come, across restarts of agents. One write is one line, so that
+    those of several instances do not mix."""
+
+    def __init__(self, api: Api, query: LogsQuery, write: Write) -> None:
+        self._api = api
+        self._query = query
+        self._write = write
+
+    async def follow(self, sources: list[Source], joining: WorkloadKey | None) -> None:
+        """Until all `sources` have ended and, with `joining`, that workload is gone."""
+        async with asyncio.TaskGroup() as group:
+            for source in sources:
+                group.create_task(self._read(source))
+            if joining:
+                await self._join(group, joining, {source.place for source in sources})
+
+    async def _join(
+        self, group: asyncio.TaskGroup, key: WorkloadKey, followed: set[InstancePlace]
+    ) -> None:
+        """Take up every instance of the workload as it starts."""
+        state, journal = self._api.state, self._api.journal
+        while key in state.workloads or key in state.places_by_workload:
+            position = journal.position
+            for place in state.places_of(key):
+                if place not in followed and has_begun(state, place):
+                    followed.add(place)
+                    group.create_task(self._read_from_start(place))
+            await journal.beyond(position, timeout_seconds=self._api.heartbeat_seconds)
+
+    async def _read_from_start(self, place: InstancePlace) -> None:
+        await self._read(await open_source(self._api, place, replace(self._query, tail=None)))
+
+    async def _read(self, source: Source) -> None:
+        """To its end. When it breaks off that is told, once, and it is opened again."""
+        is_told = False
+        while True:
+            try:
+                async with aclosing(source.lines()) as lines:
+                    async for line in lines:
+                        is_told = False
+                        await self._write(line)
+            finally:
+                source.close()
+            if source.error is None:
+                return
+            if not is_told:
+                await self._write(source.error_line())
+            is_told = True
+            if not isinstance(source.error, NetworkError):
+                return
+            await asyncio.sleep(REOPEN_SECONDS)
+            if source.place not in self._api.state.assignments:
+                return
+            source = await self._reopened(source)
+
+    async def _reopened(self, source: Source) -> Source:
+        return await open_source(self._api, source.place, replace(self._query, tail=0))

@@ -1,4 +1,4 @@
-"""What people may say of a node: from a wish and the state of the cluster to an intent. Pure."""
+"""Change or remove a node: what each comes to in the present state of the cluster. Pure."""
 
 from __future__ import annotations
 

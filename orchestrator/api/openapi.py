@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from orchestrator.api.endpoint import Endpoint
-from orchestrator.api.problems import ProblemDetails
 from orchestrator.api.requests import adapter
-from orchestrator.api.responses import NDJSON, PROBLEM_JSON
+from orchestrator.api.responses import NDJSON
+from orchestrator.process.problems import PROBLEM_JSON, ProblemDetails
 
 Schema = dict[str, Any]
 Mode = Literal["validation", "serialization"]

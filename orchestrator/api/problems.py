@@ -1,15 +1,13 @@
-"""From an error to problem+json (RFC 9457): a status, and a sentence that says what to do."""
+"""What the API tells of an error: a status, and a sentence that says what to do."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from orchestrator.api.errors import HistoryGone, NotCurrent, PreconditionFailed, TooLarge
-from orchestrator.model import errors
 from orchestrator.model.errors import OrchestrationError
 from orchestrator.model.problems import ManifestError
+from orchestrator.process.problems import DOMAIN_STATUS, ProblemDetails, named_problem
 from store.errors import (
     Invalid,
     NoSpace,
@@ -20,33 +18,12 @@ from store.errors import (
     Unavailable,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class ProblemDetails:
-    """`detail` is the sentence; `problems` are all of a manifest's, a sentence each."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    problems: tuple[str, ...] = ()
-
-
 _STATUS: dict[type[Exception], int] = {
-    errors.ConfigError: 400,
+    **DOMAIN_STATUS,
     TooLarge: 413,
-    errors.NodeNotFound: 404,
-    errors.WorkloadNotFound: 404,
-    errors.StateError: 409,
     PreconditionFailed: 412,
     HistoryGone: 410,
-    errors.ClusterError: 409,
-    errors.SchedulingError: 409,
-    errors.NetworkError: 502,
-    errors.RuntimeError: 502,
     NotCurrent: 504,
-    errors.InternalError: 500,
-    OrchestrationError: 500,
     Unavailable: 503,
     OutcomeUnknown: 504,
     NoSpace: 507,
@@ -88,10 +65,4 @@ def problem_of(error: OrchestrationError | StoreError) -> ProblemDetails:
         if isinstance(error, ManifestError)
         else ()
     )
-    slug = _words(named.__name__, "-")
-    title = _words(named.__name__, " ").capitalize()
-    return ProblemDetails(f"urn:orchestrator:problem:{slug}", title, status, told(error), problems)
-
-
-def _words(name: str, separator: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", separator, name).lower()
+    return named_problem(named, status, told(error), problems)

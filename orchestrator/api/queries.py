@@ -58,10 +58,12 @@ class EventsQuery(ReadQuery):
 @dataclass(frozen=True, slots=True)
 class LogsQuery(ReadQuery):
     container: Name = ""
-    follow: Annotated[bool, Field(description="Go on with new lines as they come.")] = False
+    follow: Annotated[bool, Field(description="Keep sending new lines as they come.")] = False
     tail: Annotated[
         int | None,
-        Field(ge=0, le=10_000_000, description="Only so many of the last lines of each container."),
+        Field(
+            ge=0, le=10_000_000, description="Only this many of the last lines of each container."
+        ),
     ] = None
 
 

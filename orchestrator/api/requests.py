@@ -99,7 +99,9 @@ def precondition_of(headers: CIMultiDictProxy[str]) -> Precondition:
     """If-Match takes `*` or mod_revisions, quoted as in ETags or bare; If-None-Match takes `*`."""
     none_match = headers.get(hdrs.IF_NONE_MATCH)
     if none_match is not None and none_match.strip() != "*":
-        raise ConfigError("of If-None-Match only `*` is known here: write it if it does not exist")
+        raise ConfigError(
+            "If-None-Match takes only `*`, which means: write it only if it does not exist yet"
+        )
     match = headers.get(hdrs.IF_MATCH)
     if match is None:
         return Precondition(must_be_absent=none_match is not None)

@@ -1,20 +1,17 @@
-"""What is sent: JSON, problem+json, and streams of NDJSON."""
+"""What is sent: JSON, and streams of NDJSON."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from orchestrator.api.bodies import Outcome, Written
-from orchestrator.api.problems import ProblemDetails
 from orchestrator.api.requests import adapter
 
 NDJSON = "application/x-ndjson"
-PROBLEM_JSON = "application/problem+json"
 REVISION_HEADER = "X-Revision"
 
 DISCONNECT_POLL_SECONDS = 1.0
@@ -45,13 +42,6 @@ def written_answer(written: Written, *, is_dry_run: bool) -> web.Response:
     if written.mod_revision:
         headers |= etag(written.mod_revision)
     return json_answer(written, status=201 if is_new else 200, headers=headers)
-
-
-def problem_answer(problem: ProblemDetails) -> web.Response:
-    body = asdict(problem)
-    if not problem.problems:
-        del body["problems"]
-    return web.json_response(body, status=problem.status, content_type=PROBLEM_JSON)
 
 
 class Streams:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.api import logs, resources, watch, writes
+from orchestrator.api import logs, reads, watch, writes
 from orchestrator.api.bodies import (
     ClusterSummary,
     EventList,
@@ -50,7 +50,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/workloads",
         "List workloads.",
         WorkloadsQuery,
-        resources.list_workloads,
+        reads.list_workloads,
         WorkloadList,
     ),
     Endpoint(
@@ -58,7 +58,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         _WORKLOAD,
         "Show a workload. The ETag is its mod_revision.",
         ReadQuery,
-        resources.show_workload,
+        reads.show_workload,
         Workload,
     ),
     Endpoint(
@@ -102,7 +102,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/instances",
         "List instances.",
         InstancesQuery,
-        resources.list_instances,
+        reads.list_instances,
         InstanceList,
     ),
     Endpoint(
@@ -110,7 +110,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/instances/{name}",
         "Show an instance.",
         ReadQuery,
-        resources.show_instance,
+        reads.show_instance,
         WorkloadInstance,
     ),
     Endpoint(
@@ -122,13 +122,13 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         LogEntry,
         is_stream=True,
     ),
-    Endpoint("GET", "/v1/nodes", "List nodes.", ReadQuery, resources.list_nodes, NodeList),
+    Endpoint("GET", "/v1/nodes", "List nodes.", ReadQuery, reads.list_nodes, NodeList),
     Endpoint(
         "GET",
         "/v1/nodes/{name}",
         "Show a node. The ETag is of what people say of it.",
         ReadQuery,
-        resources.show_node,
+        reads.show_node,
         Node,
     ),
     Endpoint(
@@ -153,7 +153,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/events",
         "What happened, the newest last.",
         EventsQuery,
-        resources.list_events,
+        reads.list_events,
         EventList,
     ),
     Endpoint(
@@ -170,7 +170,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/cluster",
         "The cluster as this replica sees it.",
         ReadQuery,
-        resources.show_cluster,
+        reads.show_cluster,
         ClusterSummary,
         needs_state=False,
     ),

@@ -17,12 +17,13 @@ from orchestrator.api.bodies import WatchLineType
 from orchestrator.api.context import Api
 from orchestrator.api.errors import HistoryGone
 from orchestrator.api.feeds import FEEDS
-from orchestrator.api.problems import ProblemDetails, problem_of
+from orchestrator.api.problems import problem_of
 from orchestrator.api.queries import WatchQuery
 from orchestrator.api.requests import adapter
 from orchestrator.api.responses import Write
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.errors import StateError
+from orchestrator.process.problems import ProblemDetails
 
 CHUNK_BYTES = 64 * 1024
 """What is sent at once. Between two chunks others get a turn: a list may be long."""

@@ -1,4 +1,4 @@
-"""Apply, scale and delete: from a wish and the state of the cluster to an intent. Pure."""
+"""Apply, scale and delete a workload: what each comes to in the present state. Pure."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def apply_workload(
 def scale_workload(
     state: ClusterState, key: WorkloadKey, replicas: int, precondition: Precondition = ANYTHING
 ) -> Intent:
-    """Want so many replicas. Raises `ConfigError` for a number that nobody can want."""
+    """Change how many replicas are wanted. Raises `ConfigError` for a number out of bounds."""
     if not 0 <= replicas <= MAX_REPLICAS:
         raise ConfigError(f"replicas is {replicas}: it must be 0 to {MAX_REPLICAS}")
     row, entry, base = _row_of(state, key)
@@ -82,7 +82,8 @@ def scale_workload(
 def delete_workload(
     state: ClusterState, key: WorkloadKey, precondition: Precondition = ANYTHING
 ) -> Intent:
-    """No longer want it. Only the wish is deleted: the leader stops, confirms and forgets."""
+    """Delete what is wanted, and nothing else: the leader then stops the instances, waits for
+    their end to be confirmed, and forgets the workload."""
     row, entry, base = _row_of(state, key)
     if broken := precondition.broken(base):
         return precondition_failed(f"workload {key}", broken, Check(row, base))

@@ -31,7 +31,8 @@ from store.transactions import (
 )
 
 MAX_TRIES = 10
-"""Each lost race means that somebody else's write has won: ten in a row is a quarrel."""
+"""Each lost race means that somebody else's write has won. After ten in a row the client is
+told, rather than kept waiting."""
 
 
 class EventWriter(Protocol):
@@ -46,7 +47,7 @@ class EventWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which conditions something is written."""
+    """On which conditions something is written, and whether it is written at all."""
 
     precondition: Precondition = ANYTHING
     is_dry_run: bool = False
@@ -153,8 +154,9 @@ class DesiredWriter:
                 await self._view.shown(conflict, intent.mutations)
         except TimeoutError:
             raise NotCurrent(
-                f"this replica has only read up to revision {self._view.revision}, so it cannot "
-                "decide, and nothing was changed: try again, or ask another replica"
+                f"nothing was changed: this replica has read the store up to revision "
+                f"{self._view.revision} only, which is too old to decide: try again, or ask "
+                "another replica"
             ) from None
 
     def _written(self, intent: Intent, committed: Committed) -> Written:

@@ -13,8 +13,8 @@ from typing import Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from orchestrator.cli.commands.about import completion, version
 from orchestrator.cli.commands.apply import apply
-from orchestrator.cli.commands.completion import completion
 from orchestrator.cli.commands.delete import delete
 from orchestrator.cli.commands.describe import describe
 from orchestrator.cli.commands.events import events
@@ -23,7 +23,6 @@ from orchestrator.cli.commands.logs import logs
 from orchestrator.cli.commands.nodes import cordon, declare_lost, uncordon
 from orchestrator.cli.commands.scale import scale
 from orchestrator.cli.commands.status import status
-from orchestrator.cli.commands.version import version
 from orchestrator.cli.errors import ExitCode, Refused, exit_code_of
 from orchestrator.cli.options import connection_options
 from orchestrator.cli.session import Session
@@ -31,12 +30,12 @@ from orchestrator.model.errors import OrchestrationError
 
 EXIT_CODES = """\b
 Exit codes:
-  0  it is done
+  0  done
   1  the server refused it, or it failed
   2  the command line or the manifest is wrong
   3  no server can be reached
-  4  there is nothing of that name
-  5  it was accepted, but --wait ran out of time"""
+  4  nothing has that name
+  5  accepted, but not yet done when the time for --wait was over"""
 
 
 class Root(click.Group):

@@ -1,7 +1,7 @@
 """`ApiClient`: the HTTP API as methods, with values in and values out.
 
 It remembers the revision of its last write and asks every read to be at least as new, so that
-whoever writes through one server reads his own write through another.
+a write through one server is seen by the next read through another.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _part(name: str) -> str:
     Raises `NotFound` for what would lead elsewhere: no name is like that.
     """
     if name in {"", ".", ".."}:
-        raise NotFound(f"there is nothing of the name {name!r}")
+        raise NotFound(f"there is nothing named {name!r}")
     return quote(name, safe="")
 
 

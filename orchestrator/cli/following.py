@@ -6,17 +6,22 @@ so what has been told is passed over; and what has gone in between is told as de
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Hashable, Iterator
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
 from typing import Generic, TypeVar
 
 from orchestrator.cli.answers import LogLine, WatchEvent, WatchType
 from orchestrator.cli.client import ApiClient
-from orchestrator.cli.errors import StreamBroken
-from orchestrator.cli.outage import Outage
+from orchestrator.cli.errors import Refused, ServerUnreachable, StreamBroken
 from orchestrator.model.workload import WorkloadKey
 
 T = TypeVar("T")
+
+OUTAGE_LIMIT_SECONDS = 60.0
+_FIRST_WAIT_SECONDS = 0.1
+_MAX_WAIT_SECONDS = 2.0
 
 
 async def follow_watch(
@@ -27,7 +32,7 @@ async def follow_watch(
     Raises `ServerUnreachable` when no server has answered for too long, and `Refused`.
     """
     known: _Known[T] = _Known()
-    outage = Outage()
+    outage = _Outage()
     while True:
         events = client.watch(form, namespace=namespace, name=name)
         async with outage.borne(), aclosing(known.news_in(events)) as news:
@@ -92,7 +97,7 @@ async def follow_logs(
 ) -> AsyncGenerator[LogLine, None]:
     """Lines so far and those that come, each once, until there can be no more of them."""
     cursor = _Cursor()
-    outage = Outage()
+    outage = _Outage()
     while not cursor.is_at_end:
         wanted = None if cursor.has_moved else tail
         lines = client.logs(of, container=container, follow=True, tail=wanted)
@@ -125,3 +130,40 @@ class _Cursor:
                     self._times[source] = line.time
                     yield line
         self.is_at_end = True
+
+
+class _Outage:
+    """How long to go on asking when servers that have answered before answer no more."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._wait_seconds = _FIRST_WAIT_SECONDS
+        self._was_answered = False
+
+    def end(self) -> None:
+        """There is an answer."""
+        self._since = None
+        self._wait_seconds = _FIRST_WAIT_SECONDS
+        self._was_answered = True
+
+    @asynccontextmanager
+    async def borne(self) -> AsyncIterator[None]:
+        """Around one attempt, which the next one follows: passes over its failure after a wait
+        that grows, unless no server has answered yet, or none for `OUTAGE_LIMIT_SECONDS`. A
+        server that no longer has the history is asked again at once."""
+        try:
+            yield
+        except ServerUnreachable as error:
+            await self._wait_after(error)
+        except Refused as error:
+            if error.status != HTTPStatus.GONE:
+                raise
+
+    async def _wait_after(self, error: ServerUnreachable) -> None:
+        now = asyncio.get_running_loop().time()
+        self._since = now if self._since is None else self._since
+        self._was_answered |= isinstance(error, StreamBroken)  # even if it was silent so far
+        if not self._was_answered or now - self._since > OUTAGE_LIMIT_SECONDS:
+            raise error
+        await asyncio.sleep(self._wait_seconds)
+        self._wait_seconds = min(2 * self._wait_seconds, _MAX_WAIT_SECONDS)

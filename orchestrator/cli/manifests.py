@@ -62,12 +62,19 @@ def _texts(names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    try:
+        if not path.is_dir():
+            return [path]
+        found = sorted(each for each in path.iterdir() if _is_manifest(each))
+    except OSError as error:
+        raise _unreadable(path, error) from None
     if not found:
         raise ConfigError(f"there is no manifest in {path}: their names end in .yaml or .json")
     return found
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.suffix in SUFFIXES and path.is_file()
 
 
 def _text(path: Path) -> str:
@@ -75,7 +82,11 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             return _decoded(file.read(MAX_BYTES), str(path))
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot read {path}: {error.strerror}")
 
 
 def _decoded(content: bytes, source: str) -> str:

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands take, each written once."""
+"""What the commands are made of: the options and arguments that several take, written once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from orchestrator.model.workload import DEFAULT_NAMESPACE, WorkloadKey
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_WAIT_SECONDS = 300.0
+
+EPILOG = "`orc --help` tells which cluster is spoken to, and what the exit codes mean."
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -81,6 +83,16 @@ def connection_options(*, is_hidden: bool) -> Callable[[Command], Command]:
     return decorate
 
 
+def client_command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
+    """A click command that also takes the root's own options, for those who write them last."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        with_connection = connection_options(is_hidden=True)(function)
+        return click.command(name, epilog=EPILOG, no_args_is_help=False)(with_connection)
+
+    return decorate
+
+
 class Duration(click.ParamType[float]):
     """`90`, `90s`, `5m` or `1h`, in seconds."""
 
@@ -113,7 +125,7 @@ namespace_option = click.option(
 all_namespaces_option = click.option(
     "-A", "--all-namespaces", is_flag=True, help="Those of all namespaces."
 )
-wait_option = click.option("--wait", is_flag=True, help="Wait until it is so.")
+wait_option = click.option("--wait", is_flag=True, help="Wait until it is done.")
 timeout_option = click.option(
     "--timeout",
     type=Duration(),
@@ -122,7 +134,7 @@ timeout_option = click.option(
     help="How long to --wait.",
 )
 watch_option = click.option(
-    "-w", "--watch", is_flag=True, help="Go on, with a line for everything that changes."
+    "-w", "--watch", is_flag=True, help="Keep running, and show a line for each change."
 )
 output_option = click.option(
     "-o",

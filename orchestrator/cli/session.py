@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.cli.discovery import find_servers
 from orchestrator.cli.errors import ServerUnreachable
-from orchestrator.model.errors import ConfigError
 
-if TYPE_CHECKING:  # both are slow to import, and `orc --help` needs neither
-    import ssl
-
+if TYPE_CHECKING:  # slow to import, and `orc --help` does without
     from orchestrator.cli.client import ApiClient
 
 T = TypeVar("T")
@@ -37,10 +34,12 @@ class Session:
 
     async def _run(self, work: Callable[[ApiClient], Coroutine[None, None, T]]) -> T:
         from orchestrator.cli.client import ApiClient
+        from orchestrator.process.tls import client_tls
+        from orchestrator.process.tokens import read_tokens
 
         servers = find_servers(self.servers, self.data_dir, os.environ)
-        token = read_token(self.token_file) if self.token_file else ""
-        tls = trust_in(self.ca_file) if self.ca_file else None
+        token = read_tokens(self.token_file)[0] if self.token_file else ""
+        tls = client_tls(self.ca_file) if self.ca_file else None
         async with ApiClient(servers, token=token, tls=tls) as client:
             try:
                 return await work(client)
@@ -51,26 +50,3 @@ class Session:
 def _not_running(error: ServerUnreachable) -> ServerUnreachable:
     advice = "this is the local cluster: if it does not run any more, start it again with `orc up`"
     return ServerUnreachable(f"{error}\n{advice}")
-
-
-def read_token(path: Path) -> str:
-    """The first token in the file, as the servers themselves use it. Raises `ConfigError`."""
-    try:
-        tokens = path.read_bytes().split()
-    except OSError as error:
-        raise ConfigError(f"cannot read the token file {path}: {error.strerror}") from None
-    if not tokens or not tokens[0].isascii():
-        raise ConfigError(f"the token file {path} must hold a token in plain ASCII")
-    return tokens[0].decode()
-
-
-def trust_in(path: Path) -> ssl.SSLContext:
-    """Trust servers whose certificates the authorities in `path` have signed, and no others."""
-    import ssl
-
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except ssl.SSLError:
-        raise ConfigError(f"the CA file {path} holds no certificate in PEM form") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read the CA file {path}: {error.strerror}") from None

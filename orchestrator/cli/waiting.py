@@ -1,10 +1,13 @@
-"""`--wait`: until what was asked for is so, or the time allowed is over."""
+"""`--wait`: until what was asked for is done, or the time allowed is over."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+
+import click
 
 from orchestrator.cli.answers import WatchType
 from orchestrator.cli.client import ApiClient
@@ -15,7 +18,7 @@ from orchestrator.model.views import Workload
 from orchestrator.model.workload import WorkloadKey
 
 Gap = Callable[[Workload | None], str]
-"""What is still missing, in words; empty when it is so."""
+"""What is still missing, in words; empty when nothing is."""
 
 
 def gap_to_running(workload: Workload | None) -> str:
@@ -25,7 +28,7 @@ def gap_to_running(workload: Workload | None) -> str:
         raise NotFound("the workload was deleted in the meantime")
     status, wanted = workload.status, desired_replicas(workload)
     if (status.generation, status.desired) != (workload.generation, wanted):
-        return "the leader has yet to take it up"
+        return "the leader has not taken it up yet"
     if status.updated < wanted:
         told = f"{status.updated} of {wanted} replicas run"
         return "; ".join([told, *status.waiting[:1]])
@@ -40,6 +43,35 @@ def gap_to_gone(workload: Workload | None) -> str:
     status = workload.status
     count = status.running + status.pending + status.failed + status.stopping
     return f"instances left: {count}"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A function to call with how it stands: on standard error, as one living line where a
+    person looks on, else as a line for each change."""
+    if not sys.stderr.isatty():
+        yield lambda sentence: click.echo(sentence, err=True)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status("waiting") as line:
+        yield lambda sentence: line.update(escape(sentence))
+
+
+async def wait_for(
+    client: ApiClient, keys: Sequence[WorkloadKey], seconds: float, *, gone: bool
+) -> None:
+    """Until all of them run or, with `gone`, until nothing is left of them; then say so.
+
+    Raises `WaitTimeout`, and `NotFound` for one that is deleted before it runs.
+    """
+    with _progress() as say:
+        wait = Wait(client, seconds, say)
+        for key in keys:
+            await (wait.until_gone(key) if gone else wait.until_running(key))
+    for key in keys:
+        click.echo(f"workload {key} is {'gone' if gone else 'running'}")
 
 
 class Wait:

@@ -15,7 +15,7 @@ from orchestrator.model.errors import ClusterError, StateError
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import NodeSession
 from orchestrator.model.records import dump, load
-from store.errors import LeaseNotFound, Unavailable
+from store.errors import LeaseNotFound, OutcomeUnknown, SessionLost, Unavailable
 from store.patience import Clock, Patience
 from store.protocol import Store
 from store.session import Session
@@ -49,14 +49,18 @@ class Registration:
     async def register(self, patience: Patience) -> SessionFence:
         """Create the session. An earlier session of this very agent is ended first.
 
-        Raises `ClusterError` while another agent of that name lives.
+        Raises `ClusterError` while another agent of that name lives, and `SessionLost` when the
+        new session ends before the store has taken it.
         """
         await self.session.open(patience)
         key = self._keys.session(self.node)
         while True:
             put = Put(key, dump(self._identity), base=0, lease=self.session.lease_id)
             op = f"{self._rng.getrandbits(96):024x}"
-            outcome = await commit(self._store, Transaction((put,), op, None), patience)
+            try:
+                outcome = await commit(self._store, Transaction((put,), op, None), patience)
+            except LeaseNotFound as error:
+                raise SessionLost(f"the session ended before it was registered: {error}") from error
             if isinstance(outcome, Committed):
                 return SessionFence(key, outcome.revision)
             assert isinstance(outcome, Conflict)
@@ -74,9 +78,11 @@ class Registration:
             )
         log.info("ending the session of this agent's former life", lease=found.lease)
         try:
-            await self._store.revoke_lease(found.lease)
+            async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
+                with attempt:
+                    await self._store.revoke_lease(found.lease)
         except LeaseNotFound:
-            log.info("that session has just ended by itself")
+            log.info("that session has ended already")
 
     async def _read(self, key: str, patience: Patience) -> KeyValue | None:
         result = None

@@ -15,7 +15,7 @@ from itertools import groupby
 import structlog
 
 from orchestrator.cluster.events import EventLog
-from orchestrator.controller.writes import mutations_of, stories_of
+from orchestrator.controller.writes import following, mutations_of, stories_of
 from orchestrator.model.actions import Change, Plan
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import ClusterError
@@ -24,11 +24,11 @@ from store.errors import LeaseNotFound, Refused
 from store.patience import Patience
 from store.protocol import Store
 from store.transactions import (
-    Committed,
     Conflict,
     FenceLost,
     Leadership,
     Mutation,
+    Outcome,
     Put,
     Transaction,
     batched,
@@ -58,6 +58,14 @@ class Report:
     conflicts: list[tuple[Conflict, Transaction]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A change, and what it comes to in the state that it was planned from."""
+
+    change: Change
+    mutations: tuple[Mutation, ...]
+
+
 class Committer:
     """Writes for one term of office: made with the `Leadership` that proves it."""
 
@@ -80,13 +88,15 @@ class Committer:
     async def carry_out(self, plan: Plan, state: ClusterState) -> Report:
         """Commit until done, or until somebody else's write makes the rest stale.
 
+        `state` goes on while we wait for the store; so all guards are taken from it at once.
         Raises `LeadershipLost`, and `StoreError` when the store gives no definite answer.
         """
+        parts = [Part(change, mutations_of(change, state)) for change in plan.changes]
         report = Report(open_workloads={change.workload for change in plan.changes})
         written: dict[str, int] = {}
-        for changes in _rounds(plan.changes):
-            for batch in [[each] for each in changes] if self._is_cautious else [changes]:
-                await self._carry_out_batch(batch, state, written, report)
+        for each in _rounds(parts):
+            for batch in [[part] for part in each] if self._is_cautious else [each]:
+                await self._carry_out_batch(batch, written, report)
                 if report.was_interrupted and not self._is_cautious:
                     self._is_cautious = True
                     return report
@@ -94,44 +104,31 @@ class Committer:
         return report
 
     async def _carry_out_batch(
-        self,
-        changes: Sequence[Change],
-        state: ClusterState,
-        written: dict[str, int],
-        report: Report,
+        self, parts: Sequence[Part], written: dict[str, int], report: Report
     ) -> None:
-        groups = [await self._group(change, state, written) for change in changes]
-        for transaction in batched(groups, self._leadership, self._new_op):
-            try:
+        changes = [part.change for part in parts]
+        try:
+            groups = [await self._group(part, written) for part in parts]
+            for transaction in batched(groups, self._leadership, self._new_op):
                 outcome = await commit(self._store, transaction, self._patience())
-            except Refused as refusal:
-                self._note_refusal(refusal, changes, report)
-                return
-            if isinstance(outcome, FenceLost):
-                raise LeadershipLost(f"another replica leads since before {outcome.revision}")
-            if isinstance(outcome, Conflict):
-                log.info("commit conflicts; looking again", keys=outcome.keys)
-                report.conflicts.append((outcome, transaction))
-                report.was_interrupted = True
-                return
-            report.revision = outcome.revision
-            report.committed += 1
-            written.update(_written(transaction, outcome))
+                if not _is_done(outcome, transaction, report):
+                    return
+                written.update(_written(transaction, report.revision))
+        except Refused as refusal:
+            self._note_refusal(refusal, changes, report)
+            return
         report.open_workloads -= {change.workload for change in changes}
         for change in changes:
             _log_change(change, report.revision)
 
-    async def _group(
-        self, change: Change, state: ClusterState, written: dict[str, int]
-    ) -> tuple[Mutation, ...]:
-        mutations = mutations_of(change, state, written)
+    async def _group(self, part: Part, written: dict[str, int]) -> tuple[Mutation, ...]:
         rows = [
             await self._events.put_for(
                 story.kind, story.subject, story.reason, namespace=story.namespace
             )
-            for story in stories_of(change)
+            for story in stories_of(part.change)
         ]
-        return (*mutations, *rows)
+        return (*following(part.mutations, written), *rows)
 
     def _note_refusal(self, refusal: Refused, changes: Sequence[Change], report: Report) -> None:
         report.was_interrupted = True
@@ -146,17 +143,30 @@ class Committer:
         return f"{self._rng.getrandbits(96):024x}"
 
 
-def _rounds(changes: Iterable[Change]) -> Iterator[list[Change]]:
+def _is_done(outcome: Outcome, transaction: Transaction, report: Report) -> bool:
+    if isinstance(outcome, FenceLost):
+        raise LeadershipLost(f"another replica leads since before {outcome.revision}")
+    if isinstance(outcome, Conflict):
+        log.info("commit conflicts; looking again", keys=outcome.keys)
+        report.conflicts.append((outcome, transaction))
+        report.was_interrupted = True
+        return False
+    report.revision = outcome.revision
+    report.committed += 1
+    return True
+
+
+def _rounds(parts: Iterable[Part]) -> Iterator[list[Part]]:
     """The first part of every workload, then every second part...: parts build on each other."""
-    parts = [list(group) for _, group in groupby(changes, key=lambda change: change.workload)]
-    while parts:
-        yield [each.pop(0) for each in parts]
-        parts = [each for each in parts if each]
+    queues = [list(group) for _, group in groupby(parts, key=lambda part: part.change.workload)]
+    while queues:
+        yield [each.pop(0) for each in queues]
+        queues = [each for each in queues if each]
 
 
-def _written(transaction: Transaction, outcome: Committed) -> dict[str, int]:
+def _written(transaction: Transaction, revision: int) -> dict[str, int]:
     puts = (each for each in transaction.mutations if isinstance(each, Put))
-    return {put.key: outcome.revision for put in puts}
+    return {put.key: revision for put in puts}
 
 
 def _log_change(change: Change, revision: int) -> None:

@@ -1,9 +1,9 @@
 """`LeaderLoop`: candidate, leader, and out.
 
-A candidate whose session is lost opens another and stands again. A *leader* whose session is
-lost, or who meets another's epoch, must not decide anything any more: it raises
-`LeadershipLost`, and the process exits; whoever supervises it starts a fresh one. A leader that
-is asked to stop resigns, so that the next one need not wait for a lease to end.
+A candidate whose session is lost, or for whose session the store has no room, stands again. A
+*leader* whose session is lost, or who meets another's epoch, must not decide anything any more:
+it raises `LeadershipLost`, and the process exits; whoever supervises it starts a fresh one. A
+leader that is asked to stop resigns, so that the next one need not wait for a lease to end.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from orchestrator.model.node import Leader
 from orchestrator.model.records import dump
 from orchestrator.scheduler.protocol import Scheduler
 from store.election import Election
-from store.errors import SessionLost, StoreError
+from store.errors import NoSpace, SessionLost, StoreError
 from store.patience import Patience
 from store.session import Session
 from store.transactions import Leadership
 
 log = structlog.get_logger()
+
+STAND_AGAIN_SECONDS = 1.0
+"""A full store refuses leases: nobody can lead until somebody makes room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +78,28 @@ class LeaderLoop:
                 clock=self._view.clock,
                 rng=self._rng,
             )
-            await session.open(self._patience(inf))
             try:
                 await self._stand(session)
             finally:
                 await session.close()
+            await asyncio.sleep(STAND_AGAIN_SECONDS)
 
     async def _stand(self, session: Session) -> None:
-        """One candidacy: returns when its session was lost before it led."""
+        """One candidacy: returns when it has come to nothing before it led."""
         end: LeadershipLost | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
+                await session.open(self._patience(inf))
                 tasks.create_task(session.keep_alive())
                 tasks.create_task(self._campaign_and_lead(session))
-        except* SessionLost:
+        except* (SessionLost, NoSpace) as failed:
+            log.warning("this candidacy has failed", problem=str(failed.exceptions[0]))
             if self._leads:
-                end = LeadershipLost("the lease of this leader has ended")
+                end = LeadershipLost(str(failed.exceptions[0]))
         except* LeadershipLost as lost:
             end = LeadershipLost(str(lost.exceptions[0]))
         if end:
             raise end
-        log.warning("the session ended before this candidate led; standing again")
 
     async def _campaign_and_lead(self, session: Session) -> None:
         election = Election(
@@ -116,11 +120,13 @@ class LeaderLoop:
             await self._lead(session, leadership)
         finally:
             self._metrics.is_leader.set(0)
-            with suppress(StoreError):  # the lease's own end does what could not be asked for
-                await election.resign(leadership)
+            if session.remaining_seconds():  # else its end has done that, or is about to
+                with suppress(StoreError):
+                    await election.resign(leadership)
 
     async def _lead(self, session: Session, leadership: Leadership) -> None:
-        await ensure_schema(self._view, leadership, self._patience(10.0))
+        store_id = f"{self._rng.getrandbits(128):032x}"
+        await ensure_schema(self._view, leadership, self._patience(10.0), store_id=store_id)
         committer = Committer(
             self._view.store,
             leadership,

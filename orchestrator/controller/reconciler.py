@@ -18,7 +18,7 @@ from orchestrator.controller.committer import Committer, LeadershipLost, Report
 from orchestrator.controller.metrics import LeaderMetrics
 from orchestrator.model.actions import Plan
 from orchestrator.model.workload import WorkloadKey
-from orchestrator.planning.loss import MASS_LOSS_FRACTION
+from orchestrator.planning.loss import MASS_LOSS_FRACTION, mass_loss
 from orchestrator.planning.plan import plan
 from orchestrator.scheduler.protocol import Scheduler
 from store.errors import StoreError
@@ -63,7 +63,8 @@ class Reconciler:
         self._dirty: set[WorkloadKey] = set()
         self._unplaced: frozenset[WorkloadKey] = frozenset()
         self._wake_at: dict[WorkloadKey, float] = {}
-        self._full_pass_at = view.clock()
+        self._full_pass_at = self._patience_since = view.clock()
+        self._is_mass_loss = False
         self._wake = asyncio.Event()
 
     def look_again(self, workloads: frozenset[WorkloadKey], touches_nodes: bool) -> None:
@@ -71,10 +72,18 @@ class Reconciler:
         self._dirty |= workloads
         if touches_nodes:
             self._full_pass_at = self._view.clock()
+            self._note_mass_loss()
         self._wake.set()
+
+    def _note_mass_loss(self) -> None:
+        """The last nodes to come back shall have as much time as any other that is lost."""
+        if self._is_mass_loss:
+            self._patience_since = self._view.clock()
+        self._is_mass_loss = bool(mass_loss(self._view.state, self._settings.mass_loss_fraction))
 
     async def run(self) -> None:
         """Raises `LeadershipLost` when this replica must not go on."""
+        self._note_mass_loss()
         with self._view.waking(self.look_again):
             while True:
                 await self._wait_for_work()
@@ -108,6 +117,7 @@ class Reconciler:
                 self._scheduler,
                 scope=scope,
                 mass_loss_fraction=self._settings.mass_loss_fraction,
+                patience_since=self._patience_since,
             )
         self._remember(made, scope)
         self._metrics.planned(made, self._unplaced)

@@ -11,11 +11,14 @@ from store.transactions import Leadership, Put, Transaction, commit
 VERSION = Schema().version
 
 
-async def ensure_schema(view: ClusterView, leadership: Leadership, patience: Patience) -> None:
-    """Raises `ConfigError` on a store that a newer release has laid out."""
+async def ensure_schema(
+    view: ClusterView, leadership: Leadership, patience: Patience, *, store_id: str
+) -> None:
+    """`store_id` is that of a store which has none yet. Raises `ConfigError` on a store that a
+    newer release has laid out."""
     key = view.keys.schema
     if view.state.schema is None and key not in view.state.damaged:
-        put = Put(key, dump(Schema(VERSION)), base=0)
+        put = Put(key, dump(Schema(VERSION, store_id)), base=0)
         op = f"schema-{leadership.epoch}"
         await commit(view.store, Transaction((put,), op, leadership), patience)
     check_schema(view)

@@ -7,7 +7,7 @@ that the plan was made from (what a person has just changed or deleted is not ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.model.actions import Action, Change, Forget, Place, Stop
@@ -28,17 +28,15 @@ class Story:
     namespace: str
 
 
-def mutations_of(
-    change: Change, state: ClusterState, written: Mapping[str, int]
-) -> tuple[Mutation, ...]:
-    """`written`: revisions of what this same pass has already put, beyond the mirror's."""
+def mutations_of(change: Change, state: ClusterState) -> tuple[Mutation, ...]:
+    """`state` must still be the one that was planned from: its revisions are the guards."""
     keys = state.keys
     mutations = [each for action in change.actions for each in _of_action(action, state)]
     desired = state.workloads.get(change.workload)
     mutations.append(Check(keys.workload(change.workload), desired.mod_revision if desired else 0))
     status_key = keys.workload_status(change.workload)
     known = state.statuses.get(change.workload)
-    base = written.get(status_key, known.mod_revision if known else _damaged(state, status_key))
+    base = known.mod_revision if known else _damaged(state, status_key)
     if change.status is not None:
         mutations.append(Put(status_key, dump(change.status), base))
     elif base:
@@ -48,6 +46,17 @@ def mutations_of(
         key = keys.revision(name.workload, name.generation)
         mutations.append(Delete(key, entry.mod_revision))
     return tuple(mutations)
+
+
+def following(
+    mutations: Iterable[Mutation], written: Mapping[str, int]
+) -> tuple[Mutation, ...]:
+    """The same, after what this very plan has already `written`, by key and revision: the later
+    parts of a workload's changes build on its status as the earlier ones have left it."""
+    return tuple(
+        replace(each, base=written[each.key]) if each.key in written else each
+        for each in mutations
+    )
 
 
 def _of_action(action: Action, state: ClusterState) -> list[Mutation]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from orchestrator.agent.agent import Agent
 from orchestrator.agent.agent import AgentSettings as AgentTerms
@@ -57,35 +59,45 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
         store, warnings = opened
         for warning in warnings:
             log.warning(warning)
-        registry = new_registry("agent")
-        runtime = ProcessRuntime(home.containers)
-        agent = Agent(
-            store,
-            Keys(settings.root),
-            runtime,
-            home,
-            ports=PortPicker(settings.node, *settings.port_range),
-            metrics=AgentMetrics(registry),
-            settings=_terms(settings),
-            clock=boottime,
-            rng=rng,
-        )
-        MirrorMetrics(registry, agent.mirror, boottime)
-        ready = {
-            "store": store_probe(store, settings.root),
-            "mirror": mirror_probe(agent.mirror, boottime),
-            "session": _session_probe(agent),
-        }
-        app = new_app(settings, registry, Health(ready=ready))
-        app.add_routes(agent_routes(settings.node, runtime))
         try:
-            async with serving(app, settings), asyncio.TaskGroup() as tasks:
-                log.info("serving", url=settings.url)
-                lag = tasks.create_task(LoopLag(registry, boottime).run())
-                await agent.run(stop)
-                lag.cancel()
+            registry = new_registry("agent")
+            runtime = ProcessRuntime(home.containers)
+            agent = Agent(
+                store,
+                Keys(settings.root),
+                runtime,
+                home,
+                ports=PortPicker(settings.node, *settings.port_range),
+                metrics=AgentMetrics(registry),
+                settings=_terms(settings),
+                clock=boottime,
+                rng=rng,
+            )
+            ready = {
+                "store": store_probe(store, settings.root),
+                "mirror": mirror_probe(agent.mirror, boottime),
+                "session": _session_probe(agent),
+            }
+            app = new_app(settings, registry, Health(ready=ready))
+            app.add_routes(agent_routes(settings.node, runtime))
+            await _serve(app, settings, agent, registry, stop)
         finally:
             await store.close()
+
+
+async def _serve(
+    app: web.Application,
+    settings: AgentSettings,
+    agent: Agent,
+    registry: CollectorRegistry,
+    stop: asyncio.Event,
+) -> None:
+    MirrorMetrics(registry, agent.mirror, boottime)
+    async with serving(app, settings), asyncio.TaskGroup() as tasks:
+        log.info("serving", url=settings.url)
+        lag = tasks.create_task(LoopLag(registry, boottime).run())
+        await agent.run(stop)
+        lag.cancel()
 
 
 def _session_probe(agent: Agent) -> Probe:

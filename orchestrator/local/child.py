@@ -63,19 +63,27 @@ class Child:
         return process.pid if process and process.poll() is None else None
 
     async def keep_running(self) -> None:
-        """Run it until it ends in good order, or `stop` was called."""
+        """Run it until it ends in good order, or `stop` was called.
+
+        One that cannot be started is tried again like one that fails. If this is cancelled, the
+        process is killed: nobody would look after it any more.
+        """
         failures = 0
-        while not self._stop_asked.is_set():
-            began = boottime()
-            code = await self._run_once()
-            self.exits += 1
-            if self._stop_asked.is_set() or code == 0 or -code in CLEAN_SIGNALS:
-                break
-            failures = 1 if boottime() - began > STEADY_SECONDS else failures + 1
-            await self._pause(code, failures)
-        self._ended.set()
-        if not self._stop_asked.is_set():
-            self._announce(f"{self.program.title} has ended in good order, and stays down")
+        try:
+            while not self._stop_asked.is_set():
+                began = boottime()
+                failure = await self._run_once()
+                self.exits += 1
+                if self._stop_asked.is_set():
+                    return
+                if failure is None:
+                    self._announce(f"{self.program.title} has ended in good order, and stays down")
+                    return
+                failures = 1 if boottime() - began > STEADY_SECONDS else failures + 1
+                await self._pause(failure, failures)
+        finally:
+            self.send(signal.SIGKILL)
+            self._ended.set()
 
     async def stop(self, grace_seconds: float) -> None:
         """SIGTERM, and SIGKILL after the grace; returns when it has ended."""
@@ -97,13 +105,16 @@ class Child:
         if self._process and self._process.poll() is None:
             self._process.send_signal(number)
 
-    async def _run_once(self) -> int:
-        """Its exit code; -n for signal n."""
-        self._process = process = self._spawn()
+    async def _run_once(self) -> str | None:
+        """What went wrong; None when it ended in good order."""
+        try:
+            self._process = process = self._spawn()
+        except OSError as error:
+            return f"cannot be started ({error})"
         pidfd = os.pidfd_open(process.pid)  # before anybody asks, and thereby reaps it
         self._on_start()
         await _readable(pidfd)
-        return process.wait()
+        return _failure(process.wait())
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.program.log.open("ab") as log:
@@ -116,15 +127,21 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for us, who stop them in order
             )
 
-    async def _pause(self, code: int, failures: int) -> None:
+    async def _pause(self, failure: str, failures: int) -> None:
         wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (failures - 1))
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        self._announce(f"{self.program.title} {how}: starting it again in {wait:g} s")
+        self._announce(f"{self.program.title} {failure}: starting it again in {wait:g} s")
         try:
             async with asyncio.timeout(wait):
                 await self._stop_asked.wait()
         except TimeoutError:
             return
+
+
+def _failure(code: int) -> str | None:
+    """What an exit code (-n for signal n) says went wrong, if anything."""
+    if code == 0 or -code in CLEAN_SIGNALS:
+        return None
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 async def _readable(pidfd: int) -> None:

@@ -62,7 +62,7 @@ class LocalCluster:
                 child.kill()
 
     def record(self) -> None:
-        """Say in `cluster.json` what runs now."""
+        """Say in `cluster.json` what runs now. That it cannot be written ends nothing that runs."""
         own = record_of(SUPERVISOR_ROLE, SUPERVISOR_ROLE, os.getpid())
         living = [self._record_of(child) for each in self._children.values() for child in each]
         record = ClusterRecord(
@@ -71,7 +71,10 @@ class LocalCluster:
             self._layout.etcd_endpoints,
             tuple(each for each in (own, *living) if each),
         )
-        write_record(self._layout.data_dir, record)
+        try:
+            write_record(self._layout.data_dir, record)
+        except OSError as error:
+            self._announce(f"cannot write {self._layout.data_dir.cluster_file}: {error.strerror}")
 
     async def _start(self, tasks: asyncio.TaskGroup, programs: list[Program]) -> None:
         self._announce(f"starting {', '.join(program.title for program in programs)}")
@@ -90,11 +93,13 @@ class LocalCluster:
         if not any(child.pid for child in children):
             return
         self._announce(f"stopping {TITLES[role]}")
-        async with asyncio.TaskGroup() as stopping:
-            telling = asyncio.create_task(self._tell_who_is_left(role))
-            for child in children:
-                stopping.create_task(child.stop(GRACE_SECONDS[role]))
-        telling.cancel()
+        telling = asyncio.create_task(self._tell_who_is_left(role))
+        try:
+            async with asyncio.TaskGroup() as stopping:
+                for child in children:
+                    stopping.create_task(child.stop(GRACE_SECONDS[role]))
+        finally:
+            telling.cancel()
 
     async def _tell_who_is_left(self, role: str) -> None:
         while True:
@@ -133,6 +138,8 @@ async def _what_is_missing(url: str, session: aiohttp.ClientSession) -> str | No
 
 def last_words(program: Program) -> str:
     """The sentence that it ended with, or else where to look."""
+    if not program.log.exists():
+        return f"it has written no log at {program.log}"
     lines = program.log.read_text(errors="replace").splitlines()[-50:]
     sentences = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     said = f"{sentences[-1]}; " if sentences else ""

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from orchestrator.cli.discovery import CLUSTER_FILE
 from orchestrator.model.errors import ConfigError, StateError
 
 MARK = "local.json"
@@ -42,7 +43,7 @@ class DataDir:
 
     @property
     def cluster_file(self) -> Path:
-        return self.path / "cluster.json"
+        return self.path / CLUSTER_FILE
 
     def etcd(self, member: str) -> Path:
         return self.path / "etcd" / member
@@ -65,13 +66,18 @@ class DataDir:
                 self.keep(Kept())
             (self.path / "logs").mkdir(exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"cannot use {self.path}: {error.strerror}; choose another --data-dir"
-            ) from None
+            raise self._unusable(error) from None
 
     @property
     def is_ours(self) -> bool:
-        return (self.path / MARK).is_file()
+        """Whether `orc up` has made it. Raises `ConfigError` where that cannot be seen."""
+        try:
+            return (self.path / MARK).is_file()
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"cannot use {self.path}: {error.strerror}; choose another --data-dir")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

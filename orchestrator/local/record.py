@@ -1,4 +1,4 @@
-"""`cluster.json`: what runs on a data directory, for the CLI and for whoever has to clean up."""
+"""`cluster.json`: what runs on a data directory, for the CLI and for `orc down`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def write_record(data_dir: DataDir, record: ClusterRecord) -> None:
 
 
 def read_record(data_dir: DataDir) -> ClusterRecord | None:
-    """None if nothing is recorded as running. Raises `ConfigError` for a damaged file."""
+    """None if nothing is recorded as running. Raises `ConfigError` if it cannot be read."""
     path = data_dir.cluster_file
     try:
         found = json.loads(path.read_text())
@@ -77,6 +77,8 @@ def read_record(data_dir: DataDir) -> ClusterRecord | None:
         )
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise ConfigError(
             f"{path} is damaged: stop what still runs there by hand, and delete it"

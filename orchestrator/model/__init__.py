@@ -1,1 +1,1 @@
-"""Nouns: workloads, instances, nodes, their keys and records. Pure: no time, no luck, no I/O."""
+"""Nouns: workloads, instances, nodes, their keys and records. Pure: no clock, no chance, no I/O."""

@@ -28,7 +28,18 @@ from orchestrator.model.workload import WorkloadKey
 
 DEFAULT_ROOT = "/orchestrator/"
 
+ROOT_RULE = (
+    "a root is made of letters, digits, '.', '_', '-' and '/', and begins and ends with '/',"
+    f" as in {DEFAULT_ROOT}"
+)
+
+_ROOT = re.compile(r"/([a-zA-Z0-9._-]+/)+")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+def is_root(text: str) -> bool:
+    """Whether it can stand before all keys of a cluster."""
+    return _ROOT.fullmatch(text) is not None
 
 
 def is_dns_label(text: str) -> bool:
@@ -94,10 +105,8 @@ class Keys:
     root: str = DEFAULT_ROOT
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"/([a-zA-Z0-9._-]+/)+", self.root):
-            raise ConfigError(
-                f"the root {self.root!r} must begin and end with '/', like {DEFAULT_ROOT!r}"
-            )
+        if not is_root(self.root):
+            raise ConfigError(f"the root {self.root!r} will not do: {ROOT_RULE}")
 
     @property
     def schema(self) -> str:
@@ -150,7 +159,7 @@ class Keys:
         return f"{self.root}events/{hour}/{name}"
 
     def parse(self, key: str) -> ParsedKey:
-        """Raises `StateError` for a key that is not ours: a foreigner under our root."""
+        """Raises `StateError` for a key that is none of the table's."""
         if not key.startswith(self.root):
             raise StateError(f"{key!r} is not under {self.root!r}")
         parts = key[len(self.root) :].split("/")

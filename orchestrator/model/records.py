@@ -24,9 +24,14 @@ from orchestrator.model.workload import DesiredWorkload, WorkloadStatus, Workloa
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The record under `meta/schema`: which layout of keys and records this cluster uses."""
+    """The record under `meta/schema`: which layout of keys and records this cluster uses.
+
+    `store_id` is drawn by the first leader. etcd's own cluster id does not tell a store from the
+    one that is started in its place with the same flags after a wipe.
+    """
 
     version: int = 1
+    store_id: str = ""
 
 
 Record = (

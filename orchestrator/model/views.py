@@ -5,14 +5,12 @@ The planner decides on these same classes, so that what `orc` shows is what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.instance import (
     Assignment,
     ContainerObservation,
-    ExitCause,
     InstanceObservation,
     PortBinding,
     Wanted,
@@ -212,10 +210,6 @@ def status_of(state: ClusterState, place: InstancePlace) -> WorkloadInstanceStat
     return status
 
 
-def is_node_shutdown(observation: InstanceObservation | None) -> bool:
-    return observation is not None and observation.cause is ExitCause.NODE_SHUTDOWN
-
-
 def workload_of(state: ClusterState, key: WorkloadKey) -> Workload:
     """A workload that is wanted or of which something is left."""
     desired = state.workloads.get(key)
@@ -230,8 +224,3 @@ def workload_of(state: ClusterState, key: WorkloadKey) -> Workload:
         spec=desired.record.spec if desired else None,
         status=status.record if status else WorkloadStatus(generation),
     )
-
-
-def instances_of(state: ClusterState, key: WorkloadKey) -> Iterator[WorkloadInstance]:
-    for place in state.places_of(key):
-        yield instance_of(state, place)

@@ -70,7 +70,7 @@ class RestartPolicy:
 
     The first failure is made good at once; the second waits `backoff_seconds`, and each further
     one twice as long, up to `max_backoff_seconds`. An attempt that has lived for
-    `reset_after_seconds` wipes the slate clean.
+    `reset_after_seconds` sets the count back to none.
     """
 
     backoff_seconds: float = 10.0

@@ -19,36 +19,53 @@ from orchestrator.planning.members import Condition, Member
 @dataclass(frozen=True, slots=True)
 class Vacancy:
     """A slot that wants a new attempt: why, after how many failures in a row, and whose place
-    it takes. `replaces` is forgotten in the transaction that fills the slot."""
+    it takes. `replaces` is forgotten in the transaction that fills the slot, or stopped there if
+    it has not ended: then `stop_reason` says why it is given up."""
 
     slot: int
     why: str
     failures: int = 0
     avoid: str = ""
     replaces: Member | None = None
+    stop_reason: str = ""
 
 
 @dataclass(slots=True)
 class Draft:
-    """`spec` None: the workload is no longer wanted. `generation` is the wanted one."""
+    """`spec` None: the workload is no longer wanted. `generation` is the wanted one.
+
+    `given_up` are those whose slots may be filled although they may still run. `highest` is the
+    highest attempt known of each slot, and `held` are slots kept free for what nobody assigned.
+    """
 
     key: WorkloadKey
     spec: WorkloadDefinition | None
     generation: int
-    members: list[Member]
+    by_place: dict[InstancePlace, Member]
     attempt_floor: int
     actions: list[Action] = field(default_factory=list)
     vacancies: list[Vacancy] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    given_up: set[InstancePlace] = field(default_factory=set)
+    highest: dict[int, int] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
     wake_at: float | None = None
     is_unplaced: bool = False
 
+    def __post_init__(self) -> None:
+        for place in self.by_place:
+            self.note_name(place.instance)
+
+    @property
+    def members(self) -> list[Member]:
+        return list(self.by_place.values())
+
     def wanted(self) -> list[Member]:
-        return [member for member in self.members if member.is_wanted]
+        return [member for member in self.by_place.values() if member.is_wanted]
 
     def having(self, condition: Condition) -> Iterator[Member]:
         """Over a copy, so that the loop's body may stop and forget."""
-        return iter([member for member in self.members if member.condition is condition])
+        return iter([each for each in self.by_place.values() if each.condition is condition])
 
     def stop(self, member: Member, reason: str) -> None:
         """No longer wanted. What has ended already is forgotten at once."""
@@ -56,22 +73,22 @@ class Draft:
             self.forget(member, reason)
             return
         self.actions.append(Stop(member.place, reason))
-        stopping = replace(
+        self.by_place[member.place] = replace(
             member,
             assignment=replace(member.assignment, wanted=Wanted.STOPPED, reason=reason),
             condition=Condition.STOPPING,
         )
-        self.members[self.members.index(member)] = stopping
 
     def forget(self, member: Member, reason: str) -> None:
         """It is confirmed gone. Its attempt is remembered, so that no name comes twice."""
-        self.members.remove(member)
+        del self.by_place[member.place]
         self.actions.append(Forget(member.place, reason, with_observation=member.is_node_gone))
         self.attempt_floor = max(self.attempt_floor, member.attempt)
 
     def place(self, vacancy: Vacancy, node: str, because: str) -> None:
-        """Fill the slot on `node`, and forget whom the new attempt replaces."""
+        """Fill the slot on `node`, and forget or stop whom the new attempt replaces."""
         name = self.next_name(vacancy)
+        self.note_name(name)
         assignment = Assignment(
             namespace=name.namespace,
             workload=name.workload,
@@ -82,17 +99,27 @@ class Draft:
             reason=f"{vacancy.why}; {because}",
             failures=vacancy.failures,
         )
-        if (old := vacancy.replaces) is not None and old in self.members:
-            self.members.remove(old)
-            self.actions.append(Forget(old.place, f"replaced by {name}"))
+        if vacancy.replaces is not None:
+            self._make_way(vacancy.replaces, name, vacancy.stop_reason)
         place = InstancePlace(node, name)
         self.actions.append(Place(place, assignment))
-        self.members.append(Member(place, assignment, 0, Condition.STARTING))
+        self.by_place[place] = Member(place, assignment, 0, Condition.STARTING)
+
+    def _make_way(self, old: Member, successor: InstanceName, stop_reason: str) -> None:
+        if old.condition is not Condition.FINISHED:
+            self.stop(old, stop_reason)
+            return
+        del self.by_place[old.place]
+        reason = f"replaced by {successor}"
+        self.actions.append(Forget(old.place, reason, with_observation=old.is_node_gone))
 
     def next_name(self, vacancy: Vacancy) -> InstanceName:
-        attempts = [member.attempt for member in self.members if member.slot == vacancy.slot]
-        attempt = max([self.attempt_floor, *attempts]) + 1
+        attempt = max(self.attempt_floor, self.highest.get(vacancy.slot, 0)) + 1
         return InstanceName(self.key.namespace, self.key.name, vacancy.slot, attempt)
+
+    def note_name(self, name: InstanceName) -> None:
+        """It has been used: the slot's next attempt comes after it."""
+        self.highest[name.slot] = max(name.attempt, self.highest.get(name.slot, 0))
 
     def wait(self, reason: str, until: float | None = None) -> None:
         """Not now, and why; `until` if time alone will change the answer."""

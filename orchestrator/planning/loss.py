@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.keys import InstancePlace
 from orchestrator.model.views import is_declared_lost
-from orchestrator.model.workload import OnNodeLost
+from orchestrator.model.workload import OnNodeLost, WorkloadDefinition
 from orchestrator.planning.draft import Draft, Vacancy
 from orchestrator.planning.members import Condition, Member
 
@@ -21,28 +22,45 @@ MASS_LOSS_FRACTION = 0.55
 
 @dataclass(frozen=True, slots=True)
 class Brake:
-    """`reason` is empty while the brake is off."""
+    """`reason` is empty while the brake is off. No patience began before `patience_since`."""
 
     reason: str = ""
+    patience_since: float = 0.0
 
 
-def brake_of(state: ClusterState, fraction: float) -> Brake:
-    """Whether too many nodes are unreachable for their loss to be believed.
+def mass_loss(state: ClusterState, fraction: float) -> str:
+    """Why the loss of nodes is not to be believed, as too many are unreachable; else empty.
 
     Nodes that a person has declared lost are no news, and do not count.
     """
     known = [node for node in sorted(state.reports) if not is_declared_lost(state, node)]
     lost = [node for node in known if node not in state.sessions]
     if len(lost) < 2 or len(lost) <= fraction * len(known):
-        return Brake()
-    return Brake(
+        return ""
+    return (
         f"{len(lost)} of {len(known)} nodes cannot be reached at once: more likely the network's"
         " fault or etcd's than theirs, so nothing is moved; `orc declare-lost NODE` overrules this"
     )
 
 
+def plan_removed(draft: Draft) -> None:
+    """Forget what was on nodes that people have removed from the cluster."""
+    for member in [each for each in draft.members if each.is_node_gone]:
+        if member.condition is Condition.FINISHED:
+            continue
+        reason = f"node {member.place.node} has been removed from the cluster"
+        draft.forget(member, reason)
+        if member.is_wanted:
+            why = f"replaces {member.name}: {reason}"
+            draft.vacancies.append(Vacancy(member.slot, why, member.assignment.failures))
+
+
 def plan_loss(draft: Draft, now: float, brake: Brake) -> None:
-    """Give up what is surely or by the workload's choice lost; free its slot."""
+    """Give up what is surely or by the workload's choice lost, so that its slot can be filled.
+
+    What is wanted is stopped only together with its replacement: should there be no room for
+    one, the node may yet come back with it. What was stopping keeps its slot just as long.
+    """
     for condition in (Condition.UNREACHABLE, Condition.STOPPING):
         for member in draft.having(condition):
             if member.unreachable_since is not None:
@@ -51,57 +69,63 @@ def plan_loss(draft: Draft, now: float, brake: Brake) -> None:
 
 def _plan_unreachable(draft: Draft, member: Member, now: float, brake: Brake) -> None:
     node = member.place.node
-    if member.is_node_gone:
-        _forget_with_node(draft, member)
-        return
+    assert member.unreachable_since is not None
     if member.is_declared_lost:
         _give_up(draft, member, f"node {node} was declared lost")
         return
-    if draft.spec is None or not member.is_wanted:
+    if not member.is_wanted:
         draft.wait(f"{member.name} is stopped as soon as node {node} can be reached")
+    if draft.spec is None:
         return
-    if draft.spec.on_node_lost is OnNodeLost.WAIT:
-        draft.wait(
-            f"{member.name} is on node {node}, which cannot be reached; on_node_lost is `wait`:"
-            f" bring the node back, or say `orc declare-lost {node}` once nothing runs there"
+    hold = hold_on(draft.spec, member.place, member.unreachable_since, now, brake)
+    if hold is not None:
+        draft.wait(hold.reason, hold.until)
+        return
+    lost_after = f"{draft.spec.lost_after_seconds:g} s"
+    _give_up(draft, member, f"node {node} has been unreachable for {lost_after}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a slot must be kept for what may still run; `until` if time alone will change that."""
+
+    reason: str
+    until: float | None = None
+
+
+def hold_on(
+    spec: WorkloadDefinition, place: InstancePlace, since: float, now: float, brake: Brake
+) -> Hold | None:
+    """Whether the instance, unreachable `since` then, may be taken for lost: None if it may."""
+    name, node = place.instance, place.node
+    if spec.on_node_lost is OnNodeLost.WAIT:
+        return Hold(
+            f"{name} is on node {node}, which cannot be reached; on_node_lost is `wait`: bring the"
+            f" node back, or say `orc declare-lost {node}` once nothing runs there"
         )
-        return
-    _give_up_in_time(draft, member, draft.spec.lost_after_seconds, now, brake)
-
-
-def _give_up_in_time(
-    draft: Draft, member: Member, lost_after_seconds: float, now: float, brake: Brake
-) -> None:
-    node = member.place.node
     if brake.reason:
-        draft.wait(f"{member.name}: {brake.reason}")
-        return
-    assert member.unreachable_since is not None
-    due = member.unreachable_since + lost_after_seconds
-    if now < due:
-        draft.wait(
-            f"{member.name} is replaced when node {node} has been unreachable for"
-            f" {lost_after_seconds:g} s",
-            until=due,
-        )
-        return
-    _give_up(draft, member, f"node {node} has been unreachable for {lost_after_seconds:g} s")
+        return Hold(f"{name}: {brake.reason}")
+    due = max(since, brake.patience_since) + spec.lost_after_seconds
+    if now >= due:
+        return None
+    return Hold(
+        f"{name} is replaced when node {node} has been unreachable for"
+        f" {spec.lost_after_seconds:g} s",
+        until=due,
+    )
 
 
 def _give_up(draft: Draft, member: Member, reason: str) -> None:
-    """Should the node come back, it finds the stop there. The slot is free at once."""
+    """Should the node come back, it finds the stop there."""
+    draft.given_up.add(member.place)
     if member.is_wanted:
-        draft.stop(member, reason)
-        draft.vacancies.append(_vacancy(member, reason))
-
-
-def _forget_with_node(draft: Draft, member: Member) -> None:
-    reason = f"node {member.place.node} has been removed from the cluster"
-    draft.forget(member, reason)
-    if member.is_wanted:
-        draft.vacancies.append(_vacancy(member, reason))
-
-
-def _vacancy(member: Member, reason: str) -> Vacancy:
-    why = f"replaces {member.name}: {reason}"
-    return Vacancy(member.slot, why, failures=member.assignment.failures)
+        why = f"replaces {member.name}: {reason}"
+        draft.vacancies.append(
+            Vacancy(
+                member.slot,
+                why,
+                failures=member.assignment.failures,
+                replaces=member,
+                stop_reason=reason,
+            )
+        )

@@ -23,8 +23,15 @@ from orchestrator.model.keys import RevisionName
 from orchestrator.model.workload import WorkloadKey
 from orchestrator.planning.draft import Draft
 from orchestrator.planning.filling import plan_placements
-from orchestrator.planning.loss import MASS_LOSS_FRACTION, Brake, brake_of, plan_loss
+from orchestrator.planning.loss import (
+    MASS_LOSS_FRACTION,
+    Brake,
+    mass_loss,
+    plan_loss,
+    plan_removed,
+)
 from orchestrator.planning.members import members_of
+from orchestrator.planning.remains import Remains, plan_remains
 from orchestrator.planning.restarts import plan_restarts
 from orchestrator.planning.rollout import plan_rollout
 from orchestrator.planning.scaling import plan_confirmed, plan_surplus, plan_vacancies
@@ -49,12 +56,18 @@ def plan(
     *,
     scope: Iterable[WorkloadKey] | None = None,
     mass_loss_fraction: float = MASS_LOSS_FRACTION,
+    patience_since: float = 0.0,
 ) -> Plan:
-    """What to do at `now` (monotonic seconds of this process); `scope` None plans everything."""
-    brake = brake_of(state, mass_loss_fraction)
+    """What to do at `now` (monotonic seconds of this process); `scope` None plans everything.
+
+    Nobody's patience with an unreachable node began before `patience_since`: when this process
+    began to lead, or the last mass loss ended.
+    """
+    brake = Brake(mass_loss(state, mass_loss_fraction), patience_since)
+    remains = Remains(state)
     keys = state.workload_keys() if scope is None else sorted(set(scope))
     unreadable = {key: reason for key in keys if (reason := _why_unreadable(state, key))}
-    drafts = [_drafted(state, key, now, brake) for key in keys if key not in unreadable]
+    drafts = [_drafted(state, key, now, brake, remains) for key in keys if key not in unreadable]
     plan_placements(drafts, state, scheduler, now)
     return Plan(
         changes=tuple(change for draft in drafts for change in _changes(state, draft)),
@@ -72,21 +85,25 @@ def _why_unreadable(state: ClusterState, key: WorkloadKey) -> tuple[str, ...]:
     return (f"nothing is done for {key}: {damage.reason}; apply it again, or delete it",)
 
 
-def _drafted(state: ClusterState, key: WorkloadKey, now: float, brake: Brake) -> Draft:
+def _drafted(
+    state: ClusterState, key: WorkloadKey, now: float, brake: Brake, remains: Remains
+) -> Draft:
     desired = state.workloads.get(key)
     status = state.statuses.get(key)
     draft = Draft(
         key=key,
         spec=desired.record.spec if desired else None,
         generation=_generation(state, key),
-        members=members_of(state, key, now),
+        by_place={member.place: member for member in members_of(state, key, now)},
         attempt_floor=status.record.attempt_floor if status else 0,
     )
     plan_confirmed(draft)
-    plan_loss(draft, now, brake)
+    plan_removed(draft)
     plan_surplus(draft)
+    plan_loss(draft, now, brake)
     plan_restarts(draft, now)
     plan_rollout(draft)
+    plan_remains(draft, remains, state, now, brake)
     plan_vacancies(draft)
     _check_template(state, draft)
     return draft
@@ -116,7 +133,7 @@ def _check_template(state: ClusterState, draft: Draft) -> None:
 
 def _changes(state: ClusterState, draft: Draft) -> list[Change]:
     """The draft's actions in transaction-sized parts, each with the status; none if all is well."""
-    if draft.spec is None and not (draft.members or draft.actions):
+    if draft.spec is None and not (draft.by_place or draft.actions or draft.held):
         return _forget_workload(state, draft)
     status = status_of_draft(draft)
     stale = _stale_revisions(state, draft)
@@ -132,8 +149,8 @@ def _changes(state: ClusterState, draft: Draft) -> list[Change]:
 def _parts(actions: list[Action]) -> list[list[Action]]:
     """Transaction-sized runs of actions; one empty part if there are none.
 
-    What a new attempt replaces is forgotten in the very same transaction: the draft puts the
-    two next to each other, and no part ends between them.
+    What a new attempt replaces is forgotten or stopped in the very same transaction: the draft
+    puts the two next to each other, and no part ends between them.
     """
     parts: list[list[Action]] = [[]]
     ops = 0
@@ -148,14 +165,14 @@ def _parts(actions: list[Action]) -> list[list[Action]]:
 
 
 def _is_replacement(before: Action, action: Action) -> bool:
-    if not (isinstance(before, Forget) and isinstance(action, Place)):
+    if isinstance(before, Place) or not isinstance(action, Place):
         return False
     return before.place.instance.slot == action.place.instance.slot
 
 
 def _stale_revisions(state: ClusterState, draft: Draft) -> tuple[RevisionName, ...]:
     """Old templates that nothing runs any more, but for the newest `KEPT_REVISIONS`."""
-    used = {member.assignment.generation for member in draft.members} | {draft.generation}
+    used = {member.assignment.generation for member in draft.by_place.values()} | {draft.generation}
     names = [name for name in state.revisions_of(draft.key) if name.generation not in used]
     return tuple(names[: max(0, len(names) - KEPT_REVISIONS)][:MAX_FORGOTTEN])
 

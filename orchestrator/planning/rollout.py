@@ -28,13 +28,15 @@ def plan_rollout(draft: Draft) -> None:
 
 
 def _first_away(draft: Draft) -> str:
-    """Why not every wanted instance runs; empty if all do."""
+    """Why not every wanted instance runs; empty if all do. What was given up is waited for no
+    more."""
     assert draft.spec is not None
-    for member in draft.members:
+    members = [each for each in draft.members if each.is_wanted or each.place not in draft.given_up]
+    for member in members:
         if member.condition is not Condition.RUNNING:
             verb = "has stopped" if not member.is_wanted else "runs"
             return f"{member.name} {verb}"
-    missing = draft.spec.replicas - len(draft.members)
+    missing = draft.spec.replicas - len(members)
     return f"{missing} more instances run" if missing > 0 else ""
 
 

@@ -24,9 +24,20 @@ def plan_surplus(draft: Draft) -> None:
         for member in wanted:
             draft.stop(member, "the workload was deleted")
         return
+    _stop_doubles(draft)
+    wanted = draft.wanted()
     surplus = len(wanted) - draft.spec.replicas
     for member in least_missed_first(wanted)[: max(0, surplus)]:
         draft.stop(member, f"scaled from {len(wanted)} to {draft.spec.replicas}")
+
+
+def _stop_doubles(draft: Draft) -> None:
+    """Of two in one slot, which only rows put in by hand can be, the more missed one stays."""
+    kept: set[int] = set()
+    for member in reversed(least_missed_first(draft.wanted())):
+        if member.slot in kept:
+            draft.stop(member, f"slot {member.slot} is held by another instance")
+        kept.add(member.slot)
 
 
 def least_missed_first(members: list[Member]) -> list[Member]:
@@ -50,14 +61,15 @@ def least_missed_first(members: list[Member]) -> list[Member]:
 def plan_vacancies(draft: Draft) -> None:
     """As many vacancies as are missing; those that earlier planners named come first.
 
-    What is still stopping within our sight keeps its slot until it is confirmed, so that no
-    more than `replicas` ever run because of us.
+    What may still be stopping keeps its slot until it is confirmed or given up, so that no more
+    than `replicas` ever run because of us.
     """
     if draft.spec is None:
         draft.vacancies.clear()
         return
     held = {member.slot for member in draft.wanted()}
-    stopping = {member.slot for member in draft.members if _is_ending_in_sight(member)} - held
+    stopping = {member.slot for member in draft.having(Condition.STOPPING) if _counts(draft, member)}
+    stopping = (stopping | draft.held) - held
     to_be_replaced = [vacancy for vacancy in draft.vacancies if vacancy.replaces]
     short = draft.spec.replicas - len(held) + len(to_be_replaced)
     missing = max(0, short - len(stopping))
@@ -76,6 +88,5 @@ def plan_vacancies(draft: Draft) -> None:
         draft.vacancies.append(Vacancy(slot, why))
 
 
-def _is_ending_in_sight(member: Member) -> bool:
-    """Stopping where we can wait for its end, and not on a node that cannot be reached."""
-    return member.condition is Condition.STOPPING and member.unreachable_since is None
+def _counts(draft: Draft, member: Member) -> bool:
+    return member.place not in draft.given_up

@@ -13,7 +13,7 @@ MAX_SENTENCES = 10
 
 
 def status_of_draft(draft: Draft) -> WorkloadStatus:
-    counts = Counter(member.condition for member in draft.members)
+    counts = Counter(member.condition for member in draft.by_place.values())
     updated = [each for each in draft.wanted() if each.assignment.generation == draft.generation]
     return WorkloadStatus(
         generation=draft.generation,

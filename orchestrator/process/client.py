@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import hdrs
 
-from orchestrator.model.errors import ConfigError
 from orchestrator.process.settings import HttpSettings
+from orchestrator.process.tls import client_tls
 from orchestrator.process.tokens import TokenFile
 
 
 @asynccontextmanager
 async def client_session(settings: HttpSettings) -> AsyncIterator[aiohttp.ClientSession]:
     """A client for the other processes: our own token, their CA, no overall deadline (set one
-    for each call)."""
+    for each call). Raises `ConfigError` if the token file or the CA file will not do."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
 
     async def with_token(
@@ -28,15 +27,8 @@ async def client_session(settings: HttpSettings) -> AsyncIterator[aiohttp.Client
         return await handler(request)
 
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=_client_tls(settings)),
+        connector=aiohttp.TCPConnector(ssl=client_tls(settings.tls_ca_file)),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
         middlewares=(with_token,),
     ) as session:
         yield session
-
-
-def _client_tls(settings: HttpSettings) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.tls_ca_file)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"{settings.tls_ca_file} holds no CA certificate: {error}") from None

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import errno
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +19,7 @@ from orchestrator.process.health import Health
 from orchestrator.process.metrics import HttpMetrics
 from orchestrator.process.middleware import MAX_BODY_BYTES, guarding, measuring, problems
 from orchestrator.process.settings import HttpSettings
+from orchestrator.process.tls import server_tls
 
 DRAIN_SECONDS = 1.0
 
@@ -48,9 +48,8 @@ async def serving(app: web.Application, settings: HttpSettings) -> AsyncIterator
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(
-            runner, settings.bind.host, settings.bind.port, ssl_context=_server_tls(settings)
-        )
+        tls = server_tls(cert, settings.tls_key_file) if (cert := settings.tls_cert_file) else None
+        site = web.TCPSite(runner, settings.bind.host, settings.bind.port, ssl_context=tls)
         try:
             await site.start()
         except OSError as error:
@@ -58,19 +57,6 @@ async def serving(app: web.Application, settings: HttpSettings) -> AsyncIterator
         yield
     finally:
         await runner.cleanup()
-
-
-def _server_tls(settings: HttpSettings) -> ssl.SSLContext | None:
-    if settings.tls_cert_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    except (ssl.SSLError, OSError) as error:
-        pair = f"{settings.tls_cert_file} and {settings.tls_key_file}"
-        raise ConfigError(f"{pair} are no certificate with its key: {error}") from None
-    return context
 
 
 def _why_not_listening(error: OSError, settings: HttpSettings) -> str:

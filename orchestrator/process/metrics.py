@@ -9,20 +9,14 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from orchestrator import installed_version
+
 LAG_PROBE_SECONDS = 0.25
-
-
-def package_version() -> str:
-    try:
-        return version("orchestrator")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 def new_registry(role: str) -> CollectorRegistry:
@@ -36,7 +30,7 @@ def new_registry(role: str) -> CollectorRegistry:
         ["version", "role", "python"],
         registry=registry,
     )
-    build.labels(package_version(), role, platform.python_version()).set(1)
+    build.labels(installed_version() or "0+source", role, platform.python_version()).set(1)
     return registry
 
 

@@ -16,15 +16,9 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from orchestrator.model.errors import (
-    ConfigError,
-    NetworkError,
-    NodeNotFound,
-    OrchestrationError,
-    StateError,
-    WorkloadNotFound,
-)
+from orchestrator.model.errors import OrchestrationError
 from orchestrator.process.metrics import HttpMetrics
+from orchestrator.process.problems import domain_problem, plain_problem, problem_response
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.tokens import TokenFile
 
@@ -33,25 +27,7 @@ MAX_BODY_BYTES = 1024 * 1024 + 64 * 1024
 
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 
-_STATUS: dict[type, int] = {
-    NodeNotFound: 404,
-    WorkloadNotFound: 404,
-    ConfigError: 400,
-    StateError: 409,
-    NetworkError: 502,
-}
-"""Of what handlers leave to us; any other error of the domain is a 500."""
-
 log = structlog.get_logger()
-
-
-def problem(status: int, title: str, detail: str) -> web.Response:
-    """An error as RFC 9457 has it; `detail` is a sentence for the person who meets it."""
-    return web.json_response(
-        {"type": "about:blank", "title": title, "status": status, "detail": detail},
-        status=status,
-        content_type="application/problem+json",
-    )
 
 
 def measuring(metrics: HttpMetrics) -> Middleware:
@@ -77,23 +53,24 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
         limit = MAX_BODY_BYTES // 1024
-        return problem(413, "Too large", f"the request is larger than {limit} KiB: split it up")
+        return plain_problem(
+            413, "Too large", f"the request is larger than {limit} KiB: split it up"
+        )
     except web.HTTPException as refusal:
         if refusal.status < 400:
             raise
         detail = f"{request.method} {request.path}: {refusal.reason}"
-        answer = problem(refusal.status, refusal.reason, detail)
+        answer = plain_problem(refusal.status, refusal.reason, detail)
         if hdrs.ALLOW in refusal.headers:
             answer.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
         return answer
     except OrchestrationError as error:
-        status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
-        return problem(status, type(error).__name__, str(error))
+        return problem_response(domain_problem(error))
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:  # the top of a request: a bug of ours must not show its insides
         log.exception("request failed", method=request.method, path=request.path)
-        return problem(500, "Internal error", "this is a bug of the server: see its log")
+        return plain_problem(500, "Internal error", "this is a bug of the server: see its log")
 
 
 def guarding(settings: HttpSettings) -> Middleware:
@@ -109,7 +86,7 @@ def guarding(settings: HttpSettings) -> Middleware:
             if kind.lower() != "bearer" or not tokens.lets_in(token.strip()):
                 return _unauthorized()
         elif not _comes_from_here(request, names):
-            return problem(
+            return plain_problem(
                 403, "Forbidden", "without a token, only this machine's own clients are served"
             )
         return await handler(request)
@@ -118,7 +95,7 @@ def guarding(settings: HttpSettings) -> Middleware:
 
 
 def _unauthorized() -> web.Response:
-    answer = problem(
+    answer = plain_problem(
         401, "Unauthorized", "send a token of this server's token file: Authorization: Bearer ..."
     )
     answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"

@@ -20,7 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from orchestrator.model.keys import DEFAULT_ROOT, is_dns_label
+from orchestrator.model.keys import DEFAULT_ROOT, ROOT_RULE, is_dns_label, is_root
 from orchestrator.process.address import Address
 
 ENV_PREFIX = "ORC_"
@@ -54,8 +54,9 @@ def _address(value: object) -> object:
 def _port_range(value: object) -> object:
     if isinstance(value, PortRange):
         return value
-    first, dash, last = str(value).partition("-")
-    if not dash or not first.isdigit() or not last.isdigit():
+    text = str(value)
+    first, dash, last = text.partition("-")
+    if not dash or not (text.isascii() and first.isdigit() and last.isdigit()):
         raise ValueError("give the first and the last port, as in 21000-21999")
     ports = PortRange(int(first), int(last))
     if not 1 <= ports.first <= ports.last <= 65535:
@@ -73,14 +74,15 @@ def _endpoint(value: str) -> str:
     url = urlsplit(value)
     if url.username or url.password:
         raise ValueError("give no password in an endpoint: use etcd_cert_file and etcd_key_file")
-    if url.scheme not in {"http", "https"} or not url.hostname or url.path not in {"", "/"}:
+    is_server = url.scheme in {"http", "https"} and url.hostname and url.port
+    if not is_server or url.path not in {"", "/"}:
         raise ValueError("an endpoint is http://host:port or https://host:port")
     return value.rstrip("/")
 
 
 def _root(value: str) -> str:
-    if len(value) < 2 or not (value.startswith("/") and value.endswith("/")):
-        raise ValueError("a root begins and ends with '/', as in /orchestrator/")
+    if not is_root(value):
+        raise ValueError(ROOT_RULE)
     return value
 
 
@@ -209,22 +211,26 @@ class HttpSettings(ProcessSettings):
 class ControllerSettings(StoreSettings, HttpSettings):
     replica: Name = Field(default_factory=_host_label, description="This controller's own name.")
     lease_ttl_seconds: int = Field(
-        default=5, ge=2, le=3600, description="How long a dead leader is waited for."
+        default=5,
+        ge=2,
+        le=3600,
+        description="Seconds until another controller leads after the leader has died.",
     )
     full_pass_seconds: float = Field(
         default=30.0,
         gt=0,
         le=3600,
-        description="How often everything is looked at without a reason.",
+        description="How often the leader checks everything, even if nothing has changed.",
     )
     mass_loss_fraction: float = Field(
         default=0.55,
         gt=0,
         le=1,
-        description="If more of the nodes than this vanish, replace nothing.",
+        description="Replace nothing while more than this share of the nodes is unreachable.",
     )
     scheduler: Literal["spread", "simple"] = Field(
-        default="spread", description="Where instances go."
+        default="spread",
+        description="How nodes are chosen: spread instances evenly, or simply take turns.",
     )
 
 
@@ -241,7 +247,7 @@ class AgentSettings(StoreSettings, HttpSettings):
         default=10,
         ge=2,
         le=3600,
-        description="How long this node is believed in when it falls silent.",
+        description="Seconds until this node counts as unreachable after its agent has died.",
     )
     labels: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
         default_factory=dict, description="name=value pairs with commas between them."
@@ -253,8 +259,8 @@ class AgentSettings(StoreSettings, HttpSettings):
     reserved_memory_mb: float = Field(default=0.0, ge=0, description="Memory kept from instances.")
     accept_store: bool = Field(
         default=False,
-        description="Obey this etcd though it is not the one, or not as new as the one, that"
-        " this node was assigned by.",
+        description="Obey this etcd even if it is another one, or an older state of the one,"
+        " than this node has worked for so far.",
     )
     stop_instances_on_exit: bool = Field(
         default=False, description="Stop this node's instances when the agent is asked to stop."

@@ -5,10 +5,9 @@ A value that will not do is one sentence that names its source.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,6 +22,7 @@ from pydantic_settings import (
 )
 
 from orchestrator.model.errors import ConfigError
+from orchestrator.model.near_names import near_name
 from orchestrator.process.settings import ENV_PREFIX, ProcessSettings
 
 S = TypeVar("S", bound=ProcessSettings)
@@ -101,7 +101,9 @@ def _sentence(detail: ErrorDetails, kind: type[ProcessSettings], by: Mapping[str
     name = str(detail["loc"][0])
     place = _place(name, by)
     if detail["type"] == "extra_forbidden":
-        return f"{place}: there is no setting of that name{_nearest(name, kind.model_fields)}"
+        near = near_name(name, kind.model_fields)
+        advice = f"; did you mean {near}?" if near else ""
+        return f"{place}: there is no setting of that name{advice}"
     return f"{place}: {_text(detail['input'])!r} will not do: {message}"
 
 
@@ -114,11 +116,6 @@ def _message(detail: ErrorDetails) -> str:
     """pydantic's own wording, without its capital and the prefix of our own errors."""
     text = detail["msg"].removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _text(value: object) -> str:

@@ -6,11 +6,35 @@ Two lines make a change of token possible without a gap. The file is read again 
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.model.errors import ConfigError
 
 MIN_TOKEN_LENGTH = 16
+
+
+def read_tokens(path: Path) -> tuple[str, ...]:
+    """All tokens in a file, at least one. Raises `ConfigError`."""
+    try:
+        tokens = path.read_bytes().split()
+    except OSError as error:
+        raise ConfigError(f"cannot read the token file {path}: {error.strerror}") from None
+    if not tokens or not all(token.isascii() for token in tokens):
+        raise ConfigError(
+            f"the token file {path} must hold a token in plain ASCII: make one with"
+            " `openssl rand -hex 32`"
+        )
+    return tuple(token.decode() for token in tokens)
+
+
+class Stamp(NamedTuple):
+    """What changes when the file does."""
+
+    modified_ns: int
+    inode: int
+    mode: int
 
 
 class TokenFile:
@@ -18,47 +42,42 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: tuple[int, int] | None = None
-        self._tokens: tuple[bytes, ...] = ()
+        self._stamp: Stamp | None = None
+        self._tokens: tuple[str, ...] = ()
         self._read()
 
     @property
     def own(self) -> str:
         self._refresh()
-        return self._tokens[0].decode()
+        return self._tokens[0]
 
     def lets_in(self, token: str) -> bool:
         """Compared in constant time with each token."""
         self._refresh()
         offered = token.encode("utf-8", "surrogateescape")
-        return any(hmac.compare_digest(offered, known) for known in self._tokens)
+        return any(hmac.compare_digest(offered, known.encode()) for known in self._tokens)
 
     def _refresh(self) -> None:
-        try:
-            if self._stamp_now() != self._stamp:
+        if self._stamp_now() != self._stamp:
+            with suppress(ConfigError):
                 self._read()
-        except (ConfigError, OSError):
-            return
 
     def _read(self) -> None:
-        try:
-            stamp = self._stamp_now()
-            if self._path.stat().st_mode & 0o007:
-                raise ConfigError(f"everybody can read {self._path}: run chmod 600 on it")
-            tokens = tuple(self._path.read_bytes().split())
-        except OSError as error:
-            raise ConfigError(f"token file {self._path}: {error.strerror}") from None
-        if not tokens or any(len(token) < MIN_TOKEN_LENGTH for token in tokens):
+        stamp = self._stamp_now()  # before reading: a change in between is then seen next time
+        tokens = read_tokens(self._path)
+        if stamp and stamp.mode & 0o007:
+            raise ConfigError(f"everybody can read {self._path}: run chmod 600 on it")
+        if any(len(token) < MIN_TOKEN_LENGTH for token in tokens):
             raise ConfigError(
                 f"{self._path} must hold tokens of at least {MIN_TOKEN_LENGTH} characters, "
                 "one a line: make one with `openssl rand -hex 32`"
             )
-        if not all(token.isascii() for token in tokens):
-            raise ConfigError(
-                f"{self._path} must hold plain ASCII, as `openssl rand -hex 32` makes"
-            )
         self._tokens, self._stamp = tokens, stamp
 
-    def _stamp_now(self) -> tuple[int, int]:
-        status = self._path.stat()
-        return status.st_mtime_ns, status.st_ino
+    def _stamp_now(self) -> Stamp | None:
+        """None if there is no such file, or none that we may look at."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return Stamp(status.st_mtime_ns, status.st_ino, status.st_mode)

@@ -52,7 +52,12 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 
-Metadata = tuple[tuple[str, str], ...]
+_HAS_LEADER = _aio.Metadata(("hasleader", "true"))
+"""Ask a member that has lost its leader to say so at once. Without it such a member keeps a
+watch open in silence, and lets a write run into its deadline."""
+
+_NO_METADATA = _aio.Metadata()
+"""Made once: from a plain tuple grpc makes them for each call, at 60 us of type checks."""
 
 
 class Channel:
@@ -79,11 +84,15 @@ class Channel:
         *,
         timeout_seconds: float,
         mutation: bool,
-        metadata: Metadata,
+        needs_leader: bool,
     ) -> Any:
-        """One attempt. `mutation`: a lost answer is `OutcomeUnknown`, not `Unavailable`."""
+        """One attempt. `mutation`: a lost answer is `OutcomeUnknown`, not `Unavailable`.
+
+        `needs_leader`: a member that has no leader refuses at once.
+        """
         sent = self._clock()
         call = self._callable(method)
+        metadata = _HAS_LEADER if needs_leader else _NO_METADATA
         try:
             response = await call(request, timeout=timeout_seconds, metadata=metadata)
         except _aio.AioRpcError as error:
@@ -110,9 +119,12 @@ class Channel:
         finally:
             call.cancel()
 
-    def stream(self, method: Method, *, limit_bytes: int, metadata: Metadata) -> Stream:
-        """Open a stream both ways; `limit_bytes` bounds what is received and not yet fetched."""
-        call = self._callable(method)(metadata=metadata)
+    def stream(self, method: Method, *, limit_bytes: int) -> Stream:
+        """Open a stream both ways, which ends when the member loses its leader.
+
+        `limit_bytes` bounds what is received and not yet fetched.
+        """
+        call = self._callable(method)(metadata=_HAS_LEADER)
         stream = Stream(self.name, call, Inbox(limit_bytes), self._heard, self._streams.discard)
         self._streams.add(stream)
         return stream

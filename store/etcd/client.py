@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from store.errors import Invalid, Unavailable
@@ -74,15 +74,13 @@ class EtcdStore:
         return codec.range_result(response)
 
     async def txn(self, txn: Txn, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> TxnResult:
-        ops = (*txn.success, *txn.failure)
-        reads = [op for op in ops if isinstance(op, RangeOp)]
-        mutation = len(reads) < len(ops)
+        mutation = any(not isinstance(op, RangeOp) for op in (*txn.success, *txn.failure))
         response = await self._connections.call(
             wire.TXN,
             codec.txn_request(txn),
             timeout_seconds=timeout_seconds,
             mutation=mutation,
-            quorum=mutation or not any(op.serializable for op in reads),
+            quorum=mutation or not _is_serializable(txn),
         )
         return codec.txn_result(response)
 
@@ -193,7 +191,7 @@ class EtcdStore:
             member=endpoint,
         )
 
-    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncIterator[bytes]:
+    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncGenerator[bytes, None]:
         """The database file of the current member, in pieces, with its SHA-256 at the end."""
         messages = self._connections.server_stream(
             wire.SNAPSHOT, wire.SnapshotRequest(), timeout_seconds=timeout_seconds
@@ -222,3 +220,8 @@ class EtcdStore:
             db_size_in_use_bytes=response.dbSizeInUse,
             errors=tuple(response.errors),
         )
+
+
+def _is_serializable(txn: Txn) -> bool:
+    """Whether a transaction of reads may be answered from the past, as etcd sees it."""
+    return any(isinstance(op, RangeOp) and op.serializable for op in (*txn.success, *txn.failure))

@@ -9,14 +9,10 @@ from typing import Any
 
 from store.errors import Invalid, OutcomeUnknown, StoreError, Unavailable
 from store.etcd import tls as tls_files
-from store.etcd.channel import Channel, Metadata, Stream
-from store.etcd.endpoints import Chooser, HistoryGuard, parse_endpoint
+from store.etcd.channel import Channel, Stream
+from store.etcd.endpoints import Chooser, HistoryGuard, Mark, parse_endpoint
 from store.etcd.wire import Method
 from store.patience import Clock
-
-HAS_LEADER: Metadata = (("hasleader", "true"),)
-"""Ask a member that has lost its leader to say so at once. Without it such a member keeps a
-watch open in silence, and lets a write run into its deadline."""
 
 
 class Connections:
@@ -60,10 +56,10 @@ class Connections:
                 request,
                 timeout_seconds=timeout_seconds,
                 mutation=mutation,
-                metadata=HAS_LEADER if quorum else (),
+                needs_leader=quorum,
             )
             if quorum:
-                self.guard.check(channel.name, response.header, asked)
+                self._check(channel.name, response.header, asked, mutation=mutation)
                 self.chooser.answered(channel.name)
             else:
                 self.guard.learn(channel.name, response.header)
@@ -71,6 +67,15 @@ class Connections:
             self.broke(channel.name, error)
             raise
         return response
+
+    def _check(self, name: str, header: Any, asked: Mark, *, mutation: bool) -> None:
+        """What was answered from the past was done all the same."""
+        try:
+            self.guard.check(name, header, asked)
+        except Unavailable as stale:
+            if mutation:
+                raise OutcomeUnknown(str(stale)) from None
+            raise
 
     async def server_stream(
         self, method: Method, request: Any, *, timeout_seconds: float
@@ -89,7 +94,7 @@ class Connections:
     def stream(self, method: Method, *, limit_bytes: int) -> tuple[str, Stream]:
         """Open a stream to the current member, and tell which that is."""
         channel = self.channel()
-        return channel.name, channel.stream(method, limit_bytes=limit_bytes, metadata=HAS_LEADER)
+        return channel.name, channel.stream(method, limit_bytes=limit_bytes)
 
     def heard(self, name: str, header: Any) -> None:
         """Note what a stream's message tells. Raises `StoreReplaced`."""

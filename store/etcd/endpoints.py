@@ -2,11 +2,11 @@
 
 `Chooser` is sticky: it stays with a member while that one answers and moves on, by chance among
 those that did not fail lately, when it does not. Chance keeps the clients of a dead member from
-falling upon the same next one.
+all going to the same next one.
 
 `HistoryGuard` remembers how far the store had come and refuses answers from before that. Every
 etcd that distributions ship can serve a stale "linearizable" read after a pause (etcd #20418),
-and a member restored from a backup serves yesterday with a straight face.
+and a member restored from a backup answers from its old state as if it were the present one.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class HistoryGuard:
             self.mark = Mark(max(revision, known.revision), max(raft_term, known.raft_term))
 
     def _judge(self, name: str, header: Header, asked: Mark) -> None:
-        """Returns only when everybody agrees on a lower term: then the high one was one
-        member's fancy, and is forgotten."""
+        """Returns only when all members agree on a lower term: then the high one was counted by
+        one member alone, and is forgotten."""
         self.stale_answers += 1
         self._behind_answers += 1
         now = self._clock()

@@ -1,4 +1,4 @@
-"""One shared truth for many clients in one event loop, and everything that can befall it."""
+"""One in-memory etcd cluster for many clients in one event loop, and the faults it can be given."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class MemoryCluster:
     def restore(self, backup: bytes) -> None:
         """Go back to what `Store.snapshot` gave, as a new cluster. Every watch breaks."""
         cluster_id = self.engine.cluster_id + 1
-        self.engine.on_commit = _nobody
+        self.engine.on_commit = _ignore  # a request that is under way may yet reach the old one
         self.engine = Engine.load(backup)
         self.engine.cluster_id = cluster_id
         self.engine.leases.renew_all(self.clock())
@@ -170,5 +170,5 @@ class MemoryCluster:
         self.hub.publish(revision, events)
 
 
-def _nobody(_revision: int, _events: tuple[Event, ...]) -> None:
+def _ignore(_revision: int, _events: tuple[Event, ...]) -> None:
     pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -114,7 +114,7 @@ class MemoryStore:
     async def defragment(self, endpoint: str, *, timeout_seconds: float = 60.0) -> None:
         await self._write(partial(self._cluster.defragment, endpoint), timeout_seconds)
 
-    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncIterator[bytes]:
+    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncGenerator[bytes, None]:
         backup = await self._read(self._cluster.backup, timeout_seconds)
         for start in range(0, len(backup), SNAPSHOT_CHUNK_BYTES):
             yield backup[start : start + SNAPSHOT_CHUNK_BYTES]

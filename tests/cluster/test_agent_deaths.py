@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import psutil
 import pytest
@@ -14,8 +14,7 @@ from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import WorkloadInstance
 from orchestrator.model.workload import OnNodeLost
 from orchestrator.runtime.supervisor.launch import MARK
-from tests.cluster.conftest import etcd_at
-from tests.support.local_cluster import LocalCluster
+from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.operator import Operator, operating, pid_of, pids_of, script, until, workload
 from tests.support.orc_process import OrcProcess, end_all_of, processes_of
 from tests.support.store_history import history_at, violations
@@ -113,15 +112,23 @@ async def test_a_lost_nodes_slots_are_filled_elsewhere(
     assert containers_of(cluster, "lost") == sorted(f"{each.slot}.{each.attempt}" for each in after)
 
 
+ABSENCES: dict[str, tuple[Callable[[OrcProcess], None], Callable[[OrcProcess], None]]] = {
+    "killed": (OrcProcess.kill, OrcProcess.start),
+    "frozen": (OrcProcess.pause, OrcProcess.resume),
+}
+
+
+@pytest.mark.parametrize("absence", ABSENCES)
 async def test_what_was_replaced_while_its_agent_was_away_is_stopped_when_it_returns(
-    cluster: LocalCluster, operator: Operator
+    cluster: LocalCluster, operator: Operator, absence: str
 ) -> None:
+    leave, come_back = ABSENCES[absence]
     await operator.apply(workload("doubled", replicas=3, lost_after_seconds=1.0))
     (orphan,) = on("n1", await operator.running("doubled", 3))
-    cluster.agents["n1"].kill()
+    leave(cluster.agents["n1"])
     after = await elsewhere(operator, "doubled", 3, "n1")
     assert psutil.pid_exists(pid_of(orphan)), "replaced at least once: that is the default"
-    cluster.agents["n1"].start()
+    come_back(cluster.agents["n1"])
     assert pids_of(await operator.running("doubled", 3)) == pids_of(after)
     assert len(containers_of(cluster, "doubled")) == 3
     assert not psutil.pid_exists(pid_of(orphan))

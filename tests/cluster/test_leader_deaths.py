@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.cluster.conftest import etcd_at
-from tests.support.local_cluster import LocalCluster, start_together
+from tests.support.local_cluster import LocalCluster, etcd_at, start_together
 from tests.support.operator import Operator, operating, pid_of, pids_of, workload
 from tests.support.store_history import created_attempts, history_at, violations
 
@@ -54,7 +53,7 @@ async def test_a_scale_in_the_gap_after_a_killed_leader_is_carried_out_once(
     cluster.controllers[old].kill()
     async with operating(cluster.client(*others(cluster, old))) as survivor:
         await survivor.scale("gap", 5)
-        assert (await survivor.api.cluster()).leader.replica == old, "there is no gap any more"
+        assert await survivor.leader() == old, "the machine is too slow: the gap was over"
         assert await survivor.leader(other_than=old) in others(cluster, old)
         after = await survivor.running("gap", 5)
     assert pids_of(after).items() >= pids_of(before).items()
@@ -78,7 +77,7 @@ async def test_a_frozen_leader_that_wakes_writes_nothing_and_ends(
         os.kill(pid_of(victim), signal.SIGKILL)
         await survivor.running("frozen", 4, lambda found: found[0].attempt == 2)
     assert frozen.wait() == 1
-    assert frozen.errors()[-1] == "error: the lease of this leader has ended"
+    assert "lease" in frozen.errors()[-1]
     attempts = created_attempts(await history_at(cluster.etcd), "frozen")
     assert attempts == ["0.1", "0.2", "1.1", "2.1", "3.1"]
 

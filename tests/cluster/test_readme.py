@@ -65,12 +65,12 @@ def environment(tmp_path: Path) -> Iterator[tuple[dict[str, str], int]]:
         "XDG_DATA_HOME": str(tmp_path / "data"),
     }
     base = free_base()
-    up = [orc, "up", "--detach", "--base-port", str(base)]
+    up = [str(orc), "up", "--detach", "--base-port", str(base)]
     subprocess.run(up, cwd=ROOT, env=environment, check=True, timeout=120)
     try:
         yield environment, base
     finally:
-        subprocess.run([orc, "down"], cwd=ROOT, env=environment, check=True, timeout=120)
+        subprocess.run([str(orc), "down"], cwd=ROOT, env=environment, check=True, timeout=120)
 
 
 @pytest.mark.slow

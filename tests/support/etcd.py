@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from tests.support.ports import free_port
 
@@ -166,6 +167,17 @@ class EtcdMember:
                 return b'"true"' in answer.read()
         except (urllib.error.URLError, OSError):
             return False
+
+
+class Etcd(Protocol):
+    """Members that are started and ended together, here or in containers."""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class EtcdCluster(AbstractContextManager["EtcdCluster"]):

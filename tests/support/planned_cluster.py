@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.controller.writes import mutations_of
+from orchestrator.controller.writes import following, mutations_of
 from orchestrator.model.actions import Plan
 from orchestrator.model.cluster_state import ClusterState, Row
 from orchestrator.model.instance import (
@@ -48,6 +48,7 @@ class PlannedCluster:
         self.keys = Keys()
         self.state = ClusterState(self.keys)
         self.now = 1000.0
+        self.patience_since = 0.0
         self.names_used: set[InstanceName] = set()
         self._scheduler = scheduler or SpreadScheduler()
         self._rows: dict[str, Row] = {}
@@ -132,14 +133,16 @@ class PlannedCluster:
     # What the leader does
 
     def plan(self) -> Plan:
-        return plan(self.state, self.now, self._scheduler)
+        return plan(
+            self.state, self.now, self._scheduler, patience_since=self.patience_since
+        )
 
     def lead(self) -> Plan:
         """Plan once, and commit it."""
         made = self.plan()
         written: dict[str, int] = {}
-        for change in made.changes:
-            for mutation in mutations_of(change, self.state, written):
+        for mutations in [mutations_of(change, self.state) for change in made.changes]:
+            for mutation in following(mutations, written):
                 if isinstance(mutation, Put):
                     self._check_base(mutation.key, mutation.base)
                     written[mutation.key] = self.put_bytes(mutation.key, mutation.value)

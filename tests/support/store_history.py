@@ -12,7 +12,7 @@ from orchestrator.model.keys import InstancePlace, Keys, Kind
 from store.etcd import EtcdStore
 from store.fragments import Assembler
 from store.values import Event
-from tests.support.etcd import EtcdCluster
+from tests.support.etcd import Etcd
 from tests.support.history import (
     Entry,
     History,
@@ -30,7 +30,7 @@ BY_AGENT = {Kind.NODE_REPORT, Kind.OBSERVATION}
 
 
 @asynccontextmanager
-async def store_at(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
+async def store_at(etcd: Etcd) -> AsyncIterator[EtcdStore]:
     store = EtcdStore(etcd.endpoints)
     try:
         yield store
@@ -38,12 +38,12 @@ async def store_at(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
         await store.close()
 
 
-async def revision_at(etcd: EtcdCluster) -> int:
+async def revision_at(etcd: Etcd) -> int:
     async with store_at(etcd) as store:
         return await revision_of(store)
 
 
-async def history_at(etcd: EtcdCluster) -> Sequence[Entry]:
+async def history_at(etcd: Etcd) -> Sequence[Entry]:
     """Everything that was ever written there, under whatever key."""
     history = History()
     async with store_at(etcd) as store:

@@ -27,7 +27,8 @@ class Step:
 
 def steps_of(document: str) -> list[Step]:
     steps: list[Step] = []
-    command, expected, began = "", [], 0
+    command, began = "", 0
+    expected: list[str] = []
     is_inside = False
 
     def finish() -> None:

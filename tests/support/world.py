@@ -129,21 +129,24 @@ class World:
 
     # Nodes
 
-    def start_agent(self, name: str) -> None:
+    def start_agent(self, name: str, runtime: SimulatedRuntime | None = None) -> None:
         machine = self.machines.get(name)
         if machine is None:
-            host = SimulatedHost(virtual_now, random.Random(self.rng.random()))
-            machine = self.machines[name] = Machine(name, self._path / name, host)
+            machine = self.machines[name] = Machine(name, self._path / name, self._new_host(name))
         machine.stop = asyncio.Event()
-        machine.life = asyncio.create_task(self._agent(machine))
+        life = self._agent(machine, runtime or SimulatedRuntime(machine.host))
+        machine.life = asyncio.create_task(life)
 
-    async def _agent(self, machine: Machine) -> None:
+    def _new_host(self, _name: str) -> SimulatedHost:
+        return SimulatedHost(virtual_now, random.Random(self.rng.random()))
+
+    async def _agent(self, machine: Machine, runtime: SimulatedRuntime) -> None:
         rng = random.Random(self.rng.random())
         with AgentHome(machine.path, rng) as home:
             agent = Agent(
                 self.store.connect(machine.name),
                 self.keys,
-                SimulatedRuntime(machine.host),
+                runtime,
                 home,
                 ports=PortPicker(machine.name, 31000, 31999),
                 metrics=AgentMetrics(CollectorRegistry()),

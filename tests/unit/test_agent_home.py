@@ -32,24 +32,27 @@ def test_a_second_agent_on_the_directory_is_refused(tmp_path: Path) -> None:
 
 def test_the_store_that_was_seen_is_recognised(tmp_path: Path) -> None:
     with home(tmp_path) as first:
-        first.check_store(0xABC, 100, accept=False)
+        first.check_store(0xABC, 100, "", accept=False)
+        first.note_store("one")
         first.note_revision(150)
     with home(tmp_path) as second:
-        second.check_store(0xABC, 150, accept=False)
+        second.check_store(0xABC, 150, "one", accept=False)
 
 
-@pytest.mark.parametrize(("cluster_id", "revision"), [(0xDEF, 1000), (0xABC, 149)])
+@pytest.mark.parametrize(
+    "found", [(0xDEF, 1000, "one"), (0xABC, 149, "one"), (0xABC, 1000, "two"), (0xABC, 1000, "")]
+)
 def test_another_store_or_one_that_has_gone_back_is_refused(
-    tmp_path: Path, cluster_id: int, revision: int
+    tmp_path: Path, found: tuple[int, int, str]
 ) -> None:
     with home(tmp_path) as first:
-        first.check_store(0xABC, 150, accept=False)
+        first.check_store(0xABC, 150, "one", accept=False)
     with home(tmp_path) as second:
         with pytest.raises(ClusterError, match="Nothing has been stopped"):
-            second.check_store(cluster_id, revision, accept=False)
-        second.check_store(cluster_id, revision, accept=True)
+            second.check_store(*found, accept=False)
+        second.check_store(*found, accept=True)
     with home(tmp_path) as third:
-        third.check_store(cluster_id, revision, accept=False)
+        third.check_store(*found, accept=False)
 
 
 def test_a_damaged_identity_is_told(tmp_path: Path) -> None:
@@ -62,3 +65,19 @@ def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="choose another --data-dir"):
         home(tmp_path / "file" / "agent")
+
+
+def test_a_full_disk_stops_nobody(tmp_path: Path) -> None:
+    with home(tmp_path) as first:
+        first.check_store(0xABC, 100, "one", accept=False)
+    (tmp_path / "agent.json.new").mkdir()  # nothing can be written under that name now
+    with home(tmp_path) as second:
+        second.check_store(0xABC, 150, "one", accept=False)
+        second.note_revision(200)
+        assert second.identity.revision == 200
+
+
+def test_an_agent_that_cannot_keep_its_identity_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "agent.json.new").mkdir()
+    with pytest.raises(ConfigError, match="cannot keep its identity"):
+        home(tmp_path)

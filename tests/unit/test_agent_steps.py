@@ -188,3 +188,23 @@ def test_a_shutdown_of_the_node_is_nobodys_failure() -> None:
     assert observation
     assert observation.cause is ExitCause.NODE_SHUTDOWN
     assert observation.status is Status.FAILED
+
+
+def created() -> ContainerStatus:
+    return container(state=ContainerState.CREATED)
+
+
+def test_what_may_yet_start_is_cleared_before_it_is_said_to_have_stopped() -> None:
+    now = situation(STOP, created())
+    assert next_step(now) == Clear(("default.web.0.1.app",))
+    observed = observe(now)
+    assert observed
+    assert observed.status is Status.TERMINATING
+
+
+def test_what_may_yet_start_after_a_failed_start_is_cleared() -> None:
+    now = situation(RUN, created(), start_failure="no such command")
+    assert next_step(now) == Clear(("default.web.0.1.app",))
+    observed = observe(now)
+    assert observed
+    assert observed.status is Status.TERMINATING

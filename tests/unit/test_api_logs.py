@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from orchestrator.api.log_sources import open_sources
+from orchestrator.api.queries import LogsQuery
 from orchestrator.model.instance import InstanceName, WorkloadInstanceStatus
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.workload import WorkloadKey
@@ -254,3 +256,43 @@ async def test_the_logs_of_a_workload_that_is_being_deleted_can_still_be_read(
     await scene.replica.view.reached(dropped)
     async with scene.replica.stream(f"{WEB}/logs") as lines:
         assert [each["text"] for each in await lines.rest()] == ["bye"]
+
+
+class NotingStack(AsyncExitStack):
+    """Tells when it has been given something to close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_something = asyncio.Event()
+
+    def callback(self, close: Any, /, *args: Any, **named: Any) -> Any:
+        self.has_something.set()
+        return super().callback(close, *args, **named)
+
+
+async def test_what_was_opened_is_closed_when_opening_the_others_is_cancelled(
+    scene: Scene,
+) -> None:
+    """An answer that nobody closes is reported when it is collected, and fails this test."""
+    asked = asyncio.Event()
+
+    async def never_answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await _reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        await scene.there.add_node("n2", f"http://127.0.0.1:{port}")
+        await scene.start(ONE)
+        await scene.start(TWO)
+        scene.agent.says(ONE, "2030-01-01T00:00:01Z", "here")
+        query = LogsQuery(follow=True)
+        async with AsyncExitStack() as stack:
+            opening = asyncio.create_task(open_sources(scene.replica.api, [ONE, TWO], query, stack))
+            await asked.wait()
+            while not scene.agent.asked:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            opening.cancel()
+            await asyncio.wait([opening])

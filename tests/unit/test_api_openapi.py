@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from orchestrator.api.problems import ProblemDetails
 from orchestrator.api.routes import ENDPOINTS
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
+from orchestrator.process.problems import ProblemDetails
 from tests.support.api import KEYS, World, manifest, world
 
 WEB = "/v1/workloads/default/web"

@@ -64,7 +64,7 @@ async def test_if_match_star_only_changes_what_is_there(replica: Replica) -> Non
     ("header", "value", "sentence"),
     [
         ("If_Match", "yesterday", "If-Match 'yesterday' is no mod_revision"),
-        ("If_None_Match", '"7"', "of If-None-Match only `*` is known here"),
+        ("If_None_Match", '"7"', "If-None-Match takes only `*`"),
     ],
 )
 async def test_a_malformed_precondition_is_refused(

@@ -130,6 +130,7 @@ def test_all_problems_of_all_manifests_are_told_before_anything_is_sent(
         ((), "name a manifest"),
         (("-f", "no-such.yaml"), "cannot read no-such.yaml: No such file or directory"),
         (("-f", "."), "there is no manifest in ."),
+        (("-f", "x" * 300), f"cannot read {'x' * 300}: File name too long"),
     ],
 )
 def test_what_cannot_be_read_is_named(
@@ -160,7 +161,7 @@ def test_scaling_says_what_has_changed(orc: Orc) -> None:
         (("a/b/c", "2"), 2, "'a/b/c' names no workload"),
         (("/web", "2"), 2, "'/web' names no workload"),
         (("web/../x", "2"), 2, "names no workload"),
-        (("..", "2"), 4, "there is nothing of the name '..'"),
+        (("..", "2"), 4, "there is nothing named '..'"),
     ],
 )
 def test_scaling_what_or_to_what_cannot_be_is_refused(

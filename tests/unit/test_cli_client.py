@@ -21,7 +21,6 @@ from orchestrator.cli.errors import (
     Refused,
     ServerUnreachable,
 )
-from orchestrator.cli.session import read_token, trust_in
 from orchestrator.cli.transport import Patience
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.manifest import parse_manifests
@@ -32,6 +31,8 @@ from orchestrator.process.http import new_app, serving
 from orchestrator.process.metrics import new_registry
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.sources import load_settings
+from orchestrator.process.tls import client_tls
+from orchestrator.process.tokens import read_tokens
 from store.memory.meanness import Meanness
 from tests.support.api import Replica, World, world
 from tests.support.certificates import Authority
@@ -226,13 +227,13 @@ async def guarded(replica: Replica, directory: Path) -> AsyncIterator[tuple[str,
 
 async def test_token_and_authority_let_in(replica: Replica, tmp_path: Path) -> None:
     async with guarded(replica, tmp_path) as (url, token, ca):
-        async with ApiClient([url], token=read_token(token), tls=trust_in(ca)) as client:
+        async with ApiClient([url], token=read_tokens(token)[0], tls=client_tls(ca)) as client:
             assert (await client.cluster()).replica == "c1"
-        async with ApiClient([url], tls=trust_in(ca)) as client:
+        async with ApiClient([url], tls=client_tls(ca)) as client:
             with pytest.raises(Refused) as refused:
                 await client.cluster()
             assert refused.value.status == 401
-        async with ApiClient([url], token=read_token(token)) as client:
+        async with ApiClient([url], token=read_tokens(token)[0]) as client:
             with pytest.raises(ServerUnreachable, match="certificate is not trusted"):
                 await client.cluster()
 
@@ -240,7 +241,7 @@ async def test_token_and_authority_let_in(replica: Replica, tmp_path: Path) -> N
 def test_files_that_hold_no_token_or_certificate_are_named(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
-    for read in (read_token, trust_in):
+    for read in (read_tokens, client_tls):
         with pytest.raises(ConfigError, match="empty"):
             read(empty)
         with pytest.raises(ConfigError, match="missing"):

@@ -132,7 +132,7 @@ def test_an_unknown_name_is_told_with_one_that_may_be_meant(
         (("pods",), "there is no kind 'pods'"),
         (("nodse",), "there is no kind 'nodse': did you mean 'node'?"),
         (("nodes", "--workload", "web"), "choose among instances only"),
-        (("wl", "web", "-A"), "a NAME is of one namespace"),
+        (("wl", "web", "-A"), "a NAME is looked for in one namespace"),
         (("ev", "web", "db"), "one subject at a time"),
         (("wl", "web", "db", "-w"), "--watch shows one NAME or all"),
         (("wl", "-o", "xml"), "'xml' is not one of"),

@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
+from aiohttp import web
 
 from orchestrator.cli.answers import LogLine, WatchEvent, WatchType
 from orchestrator.cli.client import ApiClient
@@ -46,8 +47,8 @@ def workload(**status: object) -> Workload:
     ("status", "gap"),
     [
         ({}, ""),
-        ({"desired": 2}, "the leader has yet to take it up"),
-        ({"generation": 0}, "the leader has yet to take it up"),
+        ({"desired": 2}, "the leader has not taken it up yet"),
+        ({"generation": 0}, "the leader has not taken it up yet"),
         ({"updated": 2}, "2 of 3 replicas run"),
         ({"updated": 0, "waiting": ("no room", "and more")}, "0 of 3 replicas run; no room"),
         ({"running": 4}, "instances still to be stopped: 1"),
@@ -102,7 +103,7 @@ async def test_a_wait_outlives_the_server_that_it_began_on(there: World) -> None
         await client.apply(DEFINITION)
         said: asyncio.Queue[str] = asyncio.Queue()
         waiting = asyncio.create_task(Wait(client, 60.0, said.put_nowait).until_running(KEY))
-        assert await said.get() == "workload default/web: the leader has yet to take it up"
+        assert await said.get() == "workload default/web: the leader has not taken it up yet"
         leaving.set()
         await there.put(ROW, replace(RUNNING, running=1, updated=1))
         assert await said.get() == "workload default/web: 1 of 3 replicas run"
@@ -279,6 +280,37 @@ async def test_followed_logs_outlive_their_server_and_tell_each_line_once() -> N
             served.write_lines("default.web.0.1", "three", "four")
             assert await _texts(lines, 2) == ["three", "four"]
             await lines.aclose()
+
+
+async def test_a_followed_log_that_was_silent_so_far_outlives_its_server_too() -> None:
+    asked = 0
+
+    async def logs(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        if asked == 1:
+            assert request.transport is not None
+            request.transport.abort()
+        else:
+            line = LogLine("default.web.0.1", "app", "2030-01-01T00:00:01Z", "stdout", "at last")
+            await response.write(json.dumps(asdict(line)).encode() + b"\n")
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/v1/instances/default.web.0.1/logs", logs)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        async with ApiClient([f"http://127.0.0.1:{port}"]) as client:
+            lines = follow_logs(client, "default.web.0.1")
+            assert await _texts(lines, 1) == ["at last"]
+            await lines.aclose()
+    finally:
+        await runner.cleanup()
 
 
 async def _texts(lines: AsyncIterator[LogLine], count: int) -> list[str]:

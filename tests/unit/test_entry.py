@@ -59,3 +59,16 @@ def test_other_addresses_than_loopback_are_refused_in_one_sentence(command: str)
     assert answer.returncode != 0
     assert answer.stderr.count("\n") == 1
     assert "give tls_cert_file, tls_key_file and token_file too" in answer.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "down", "ps"])
+def test_a_data_directory_that_cannot_be_looked_into_is_named(command: str) -> None:
+    name = "x" * 300
+    answer = subprocess.run(
+        [sys.executable, "-m", "orchestrator.entry.main", command, f"--data-dir={name}"],
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode != 0
+    assert answer.stderr.count("\n") == 1
+    assert "File name too long" in answer.stderr

@@ -236,6 +236,6 @@ async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"junk\.pem"):
         async with serving(web.Application(), settings):
             pass
-    with pytest.raises(ConfigError, match=r"junk\.pem holds no CA"):
+    with pytest.raises(ConfigError, match=r"junk\.pem holds no certificate"):
         async with client_session(settings_with(tls_ca_file=junk)):
             pass

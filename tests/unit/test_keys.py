@@ -45,7 +45,7 @@ def test_prefixes_hold_what_is_built_under_them() -> None:
 
 @pytest.mark.parametrize("root", ["", "/", "orchestrator/", "/orchestrator", "//", "/a b/", "/a//"])
 def test_a_root_must_begin_and_end_with_a_slash(root: str) -> None:
-    with pytest.raises(ConfigError, match="must begin and end with '/', like '/orchestrator/'"):
+    with pytest.raises(ConfigError, match="begins and ends with '/', as in /orchestrator/"):
         Keys(root)
 
 

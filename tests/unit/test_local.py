@@ -220,6 +220,32 @@ async def test_a_failure_is_started_again_with_growing_waits(
     ]
 
 
+async def test_one_that_cannot_be_started_is_tried_again_and_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody has deleted the data directory, and with it the folder of the log."""
+    monkeypatch.setattr(child_module, "FIRST_WAIT_SECONDS", 0.01)
+    async with kept_running(tmp_path / "deleted", "") as (child, said):
+        while child.exits < 2:
+            await asyncio.sleep(0.01)
+    assert said[0].startswith("agent n1 cannot be started ([Errno 2] No such file or directory")
+    assert said[0].endswith("): starting it again in 0.01 s")
+
+
+async def test_one_that_is_no_longer_looked_after_is_killed(tmp_path: Path) -> None:
+    program = Program("agent", "n1", ("sleep", "600"), os.environ, tmp_path / "log", 0, "")
+    child = Child(program, announce=lambda _: None, on_start=lambda: None)
+    keeping = asyncio.create_task(child.keep_running())
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while child.pid is None:
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        await child.stop(LIMIT_SECONDS)
+        while child.pid is not None:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [0, signal.SIGTERM])
 async def test_a_good_end_is_final(tmp_path: Path, number: int) -> None:
     script = f"import os; os.kill(os.getpid(), {number})" if number else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import NoReturn
 
@@ -200,7 +200,7 @@ class EndingStore(MemoryStore):
     async def defragment(self, endpoint: str, *, timeout_seconds: float = 60.0) -> None:
         raise Unavailable("the connection broke")
 
-    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncIterator[bytes]:
+    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncGenerator[bytes, None]:
         yield b"half"
         raise Unavailable("the connection broke")
 
@@ -229,3 +229,28 @@ async def test_a_backup_that_breaks_off_leaves_the_older_one(tmp_path: Path) -> 
         await snapshot_to(EndingStore(MemoryCluster(lambda: 0.0), "me"), path)
     assert path.read_bytes() == b"an older one"
     assert os.listdir(tmp_path) == [path.name]
+
+
+class LongStore(MemoryStore):
+    """Its backup has no end, and says whether it is being read."""
+
+    is_open = False
+
+    async def snapshot(self, *, timeout_seconds: float = 600.0) -> AsyncGenerator[bytes, None]:
+        self.is_open = True
+        try:
+            while True:
+                yield bytes(1024 * 1024)
+        finally:
+            self.is_open = False
+
+
+async def test_a_backup_that_finds_the_disk_full_lets_go_of_the_store(tmp_path: Path) -> None:
+    memory = MemoryCluster(lambda: 0.0)
+    memory.connect("me")
+    store = LongStore(memory, memory.link("me"))
+    (tmp_path / ".backup.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        await snapshot_to(store, tmp_path / "backup")
+    assert not store.is_open
+    assert os.listdir(tmp_path) == []

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from orchestrator.agent.reporter import Reporter
+from orchestrator.agent.reporter import AUDIT_SECONDS, Reporter
 from orchestrator.model.instance import (
     InstanceName,
     InstanceObservation,
     WorkloadInstanceStatus,
 )
 from orchestrator.model.keys import InstancePlace, Keys
+from orchestrator.model.node import NodeReport
 from orchestrator.model.records import dump
+from orchestrator.model.resources import NodeResources
 from store.memory.cluster import MemoryCluster
+from store.memory.meanness import Trip
 from store.memory.store import MemoryStore
 from store.patience import Patience
 from store.transactions import SessionFence, stamp_of
@@ -31,19 +34,22 @@ Status = WorkloadInstanceStatus
 
 @dataclass
 class Desk:
-    store: MemoryStore
+    """`people` have a connection of their own."""
+
+    memory: MemoryCluster
+    people: MemoryStore
     reporter: Reporter
 
     async def row(self) -> KeyValue | None:
-        kvs = (await self.store.range(RangeOp(KEY))).kvs
+        kvs = (await self.people.range(RangeOp(KEY))).kvs
         return kvs[0] if kvs else None
 
     async def put(self, key: str, value: bytes) -> int:
-        return (await self.store.txn(Txn(success=(PutOp(key, value),)))).header.revision
+        return (await self.people.txn(Txn(success=(PutOp(key, value),)))).header.revision
 
     async def register(self) -> SessionFence:
         """A new session, as after the old one was lost."""
-        await self.store.txn(Txn(success=(DeleteOp(SESSION),)))
+        await self.people.txn(Txn(success=(DeleteOp(SESSION),)))
         fence = SessionFence(SESSION, await self.put(SESSION, b"{}"))
         self.reporter.set_fence(fence)
         return fence
@@ -51,14 +57,15 @@ class Desk:
 
 @asynccontextmanager
 async def desk() -> AsyncIterator[Desk]:
-    store = MemoryCluster(virtual_now).connect("n1")
+    memory = MemoryCluster(virtual_now)
+    store = memory.connect("n1")
     rng = random.Random(1)
     patience = Patience(virtual_now, rng, limit_seconds=5.0)
-    reporter = Reporter(store, Keys(), "n1", patience=lambda: patience, rng=rng)
+    reporter = Reporter(store, Keys(), "n1", clock=virtual_now, patience=lambda: patience, rng=rng)
     await reporter.load()
     task = asyncio.create_task(reporter.run())
     try:
-        yield Desk(store, reporter)
+        yield Desk(memory, memory.connect("people"), reporter)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -123,7 +130,7 @@ async def test_without_a_session_reports_wait_for_the_next_one() -> None:
 async def test_a_lost_session_writes_nothing_until_there_is_a_new_one() -> None:
     async with desk() as it:
         await it.register()
-        await it.store.txn(Txn(success=(DeleteOp(SESSION),)))
+        await it.people.txn(Txn(success=(DeleteOp(SESSION),)))
         it.reporter.report(NAME, seen(Status.RUNNING))
         await asyncio.sleep(10)
         assert await it.row() is None
@@ -169,4 +176,92 @@ async def test_an_earlier_life_is_taken_up_and_damage_is_written_anew() -> None:
         await it.register()
         it.reporter.report(other, seen(Status.RUNNING))
         await it.reporter.flushed()
-        assert (await it.store.range(RangeOp(other_key))).kvs[0].value.startswith(b'{"status"')
+        assert (await it.people.range(RangeOp(other_key))).kvs[0].value.startswith(b'{"status"')
+
+
+@in_virtual_time
+async def test_a_commit_that_lost_its_fence_does_not_take_away_the_next_one() -> None:
+    async with desk() as it:
+        await it.register()
+        it.memory.link("n1").luck.arrange(Trip(reply_seconds=2.0))
+        it.reporter.report(NAME, seen(Status.RUNNING))
+        await asyncio.sleep(0.1)
+        await it.people.txn(Txn(success=(DeleteOp(SESSION),)))
+        it.memory.link("n1").luck.arrange(Trip(reply_seconds=2.0))
+        await asyncio.sleep(2.0)
+        it.reporter.report(NAME, seen(Status.TERMINATING))
+        await asyncio.sleep(0.1)
+        await it.register()
+        await it.reporter.flushed()
+        row = await it.row()
+        assert row
+        assert b"Terminating" in row.value
+
+
+@in_virtual_time
+async def test_a_row_that_somebody_deletes_is_written_again() -> None:
+    async with desk() as it:
+        await it.register()
+        it.reporter.report(NAME, seen(Status.RUNNING))
+        await it.reporter.flushed()
+        await it.people.txn(Txn(success=(DeleteOp(KEY),)))
+        await asyncio.sleep(AUDIT_SECONDS + 1)
+        assert await it.row()
+
+
+@in_virtual_time
+async def test_a_node_report_that_somebody_deletes_is_written_again() -> None:
+    async with desk() as it:
+        await it.register()
+        has = NodeResources(cpu_cores=4)
+        it.reporter.report_node(NodeReport("http://n1", has, has))
+        await it.reporter.flushed()
+        key = Keys().node_report("n1")
+        await it.people.txn(Txn(success=(DeleteOp(key),)))
+        await asyncio.sleep(AUDIT_SECONDS + 1)
+        assert (await it.people.range(RangeOp(key))).kvs
+
+
+@in_virtual_time
+async def test_a_late_copy_of_a_report_that_was_taken_back_is_cleared_away() -> None:
+    async with desk() as it:
+        await it.register()
+        it.reporter.report(NAME, seen(Status.SUCCEEDED))
+        await it.reporter.flushed()
+        it.reporter.retract(NAME)
+        await it.reporter.flushed()
+        await it.put(KEY, dump(seen(Status.PENDING)))
+        await asyncio.sleep(AUDIT_SECONDS + 1)
+        assert await it.row() is None
+
+
+@in_virtual_time
+async def test_a_row_that_is_nobodys_is_left_alone() -> None:
+    async with desk() as it:
+        await it.register()
+        key = Keys().observations("n1") + "a-note-by-somebody"
+        await it.put(key, b"{}")
+        await asyncio.sleep(AUDIT_SECONDS + 1)
+        assert (await it.people.range(RangeOp(key))).kvs
+
+
+@in_virtual_time
+async def test_a_session_row_that_somebody_deletes_is_noticed_without_a_report() -> None:
+    async with desk() as it:
+        lost = asyncio.Event()
+        fence = await it.register()
+        it.reporter.set_fence(fence, on_lost=lost.set)
+        await it.people.txn(Txn(success=(DeleteOp(SESSION),)))
+        async with asyncio.timeout(AUDIT_SECONDS + 1):
+            await lost.wait()
+
+
+@in_virtual_time
+async def test_nothing_is_written_by_looking_after_the_rows() -> None:
+    async with desk() as it:
+        await it.register()
+        it.reporter.report(NAME, seen(Status.RUNNING))
+        await it.reporter.flushed()
+        before = it.memory.engine.revision
+        await asyncio.sleep(10 * AUDIT_SECONDS)
+        assert it.memory.engine.revision == before

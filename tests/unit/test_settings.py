@@ -103,6 +103,9 @@ def test_a_wrong_value_names_its_source_and_is_one_sentence(
     ("name", "value"),
     [
         ("root", "orchestrator"),
+        ("root", "/my cluster/"),
+        ("etcd_endpoints", "http://127.0.0.1"),
+        ("etcd_endpoints", "http://127.0.0.1:etcd"),
         ("etcd_endpoints", "localhost:2379"),
         ("etcd_endpoints", ""),
         ("etcd_ca_file", "/no/such/file"),

@@ -8,7 +8,6 @@ from orchestrator.model.cluster_state import ClusterState, Row
 from orchestrator.model.instance import (
     Assignment,
     ContainerObservation,
-    ExitCause,
     InstanceName,
     InstanceObservation,
     PortBinding,
@@ -22,8 +21,6 @@ from orchestrator.model.resources import NodeResources
 from orchestrator.model.views import (
     DOWN_AFTER_SECONDS,
     instance_of,
-    instances_of,
-    is_node_shutdown,
     node_of,
     observation_of,
     status_of,
@@ -146,7 +143,6 @@ def test_an_instance_is_its_assignment_with_what_its_agent_says() -> None:
     assert (instance.assigned_because, instance.failures) == ("scaled up", 2)
     assert instance.ports == observation.ports
     assert instance.containers == observation.containers
-    assert list(instances_of(with_instance(observation), WEB)) == [instance]
 
 
 def test_what_was_said_of_an_earlier_namesake_does_not_count() -> None:
@@ -182,12 +178,6 @@ def test_an_unknown_instance_says_which_node_cannot_be_reached() -> None:
     running = InstanceObservation(Status.RUNNING, assignment=ASSIGNED, reason="all is well")
     state = with_instance(running, is_reachable=False)
     assert instance_of(state, PLACE).reason == "node node-1 cannot be reached"
-
-
-def test_only_an_orderly_shutdown_of_the_node_is_one() -> None:
-    assert not is_node_shutdown(None)
-    assert not is_node_shutdown(InstanceObservation(Status.FAILED, cause=ExitCause.EXITED))
-    assert is_node_shutdown(InstanceObservation(Status.FAILED, cause=ExitCause.NODE_SHUTDOWN))
 
 
 def test_a_workload_is_its_definition_and_its_status() -> None:

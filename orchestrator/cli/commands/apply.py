@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.errors import Misuse, Refused
 from orchestrator.cli.manifests import read_manifests
-from orchestrator.cli.options import files_option, timeout_option, wait_option
-from orchestrator.cli.progress import progress
+from orchestrator.cli.options import client_command, files_option, timeout_option, wait_option
 from orchestrator.cli.session import Session
 
 if TYPE_CHECKING:
@@ -31,10 +29,10 @@ def apply(
 ) -> None:
     """Create workloads, or change them, as manifests say.
 
-    Nothing is sent unless every manifest is right. What is so already is left alone.
+    Nothing is sent unless every manifest is right. What is already as it says is left alone.
     """
     if dry_run and wait:
-        raise Misuse("a --dry-run changes nothing to --wait for: leave one of them out")
+        raise Misuse("--dry-run changes nothing that could be waited for: leave out --wait")
     definitions = read_manifests(files)
     session.run(lambda client: _apply(client, definitions, dry_run, timeout if wait else None))
 
@@ -45,7 +43,7 @@ async def _apply(
     is_dry_run: bool,
     wait_seconds: float | None,
 ) -> None:
-    """Each by itself: one that is refused keeps none of the others back."""
+    """Each by itself: if one is refused, the others are applied all the same."""
     refused: list[Refused] = []
     for definition in definitions:
         try:
@@ -57,7 +55,9 @@ async def _apply(
     if refused:
         raise _all_of(refused)
     if wait_seconds is not None:
-        await wait_for_running(client, [each.key for each in definitions], wait_seconds)
+        from orchestrator.cli.waiting import wait_for
+
+        await wait_for(client, [each.key for each in definitions], wait_seconds, gone=False)
 
 
 def outcome_line(key: WorkloadKey, written: Written, *, is_dry_run: bool = False) -> str:
@@ -75,14 +75,3 @@ def _all_of(errors: Sequence[Refused]) -> Refused:
         return errors[0]
     told = [line for error in errors for line in (str(error), *error.problems)]
     return Refused(f"{len(errors)} workloads were refused", problems=tuple(told))
-
-
-async def wait_for_running(client: ApiClient, keys: Sequence[WorkloadKey], seconds: float) -> None:
-    from orchestrator.cli.waiting import Wait
-
-    with progress() as say:
-        wait = Wait(client, seconds, say)
-        for key in keys:
-            await wait.until_running(key)
-    for key in keys:
-        click.echo(f"workload {key} is running")

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.errors import Misuse, NotFound
 from orchestrator.cli.kinds import Kind, KindParam
 from orchestrator.cli.manifests import read_manifests
-from orchestrator.cli.near import meaning, meaning_workload
 from orchestrator.cli.options import (
+    client_command,
     files_option,
     namespace_option,
     timeout_option,
     wait_option,
     workload_key,
 )
-from orchestrator.cli.progress import progress
 from orchestrator.cli.session import Session
+from orchestrator.cli.suggestions import suggesting, suggesting_workload
 
 if TYPE_CHECKING:
     from orchestrator.cli.client import ApiClient
     from orchestrator.model.workload import WorkloadKey
+
+T = TypeVar("T")
 
 
 @client_command()
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @files_option
 @namespace_option
-@click.option("--ignore-not-found", is_flag=True, help="What is not there is as good as deleted.")
+@click.option("--ignore-not-found", is_flag=True, help="A name that is not there is no error.")
 @wait_option
 @timeout_option
 @click.pass_obj
@@ -54,7 +55,7 @@ def delete(
     """
     if kind is Kind.NODES and names and not files:
         if wait:
-            raise Misuse("there is nothing to --wait for when a node is forgotten")
+            raise Misuse("a node is forgotten at once: leave out --wait")
         session.run(lambda client: _delete_nodes(client, names, ignore_not_found))
         return
     keys = _workloads(kind, names, files, namespace)
@@ -78,42 +79,36 @@ async def _delete_workloads(
     ignores_missing: bool,
     wait_seconds: float | None,
 ) -> None:
-    """All that are there are deleted before one that is missing is complained of."""
-    missing: NotFound | None = None
-    for key in keys:
-        try:
-            async with meaning_workload(client, key):
-                await client.delete_workload(key)
-        except NotFound as error:
-            missing = missing or error
-        else:
-            click.echo(f"workload {key} deleted")
-    if missing and not ignores_missing:
-        raise missing
+    async def delete_one(key: WorkloadKey) -> None:
+        async with suggesting_workload(client, key):
+            await client.delete_workload(key)
+
+    await _delete_each("workload", keys, delete_one, ignores_missing)
     if wait_seconds is not None:
-        await _wait_until_gone(client, keys, wait_seconds)
+        from orchestrator.cli.waiting import wait_for
 
-
-async def _wait_until_gone(client: ApiClient, keys: Sequence[WorkloadKey], seconds: float) -> None:
-    from orchestrator.cli.waiting import Wait
-
-    with progress() as say:
-        wait = Wait(client, seconds, say)
-        for key in keys:
-            await wait.until_gone(key)
-    for key in keys:
-        click.echo(f"workload {key} is gone")
+        await wait_for(client, keys, wait_seconds, gone=True)
 
 
 async def _delete_nodes(client: ApiClient, names: Sequence[str], ignores_missing: bool) -> None:
+    async def delete_one(name: str) -> None:
+        async with suggesting(client, Kind.NODES, name):
+            await client.delete_node(name)
+
+    await _delete_each("node", names, delete_one, ignores_missing)
+
+
+async def _delete_each(
+    kind: str, each: Iterable[T], delete_one: Callable[[T], Awaitable[None]], ignores_missing: bool
+) -> None:
+    """Deletes all that are there; only then the first that is missing is an error."""
     missing: NotFound | None = None
-    for name in names:
+    for name in each:
         try:
-            async with meaning(client, Kind.NODES, name):
-                await client.delete_node(name)
+            await delete_one(name)
         except NotFound as error:
             missing = missing or error
         else:
-            click.echo(f"node {name} deleted")
+            click.echo(f"{kind} {name} deleted")
     if missing and not ignores_missing:
         raise missing

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.columns import Setting, hosts_of
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.kinds import Kind, KindParam
-from orchestrator.cli.near import meaning, meaning_workload
-from orchestrator.cli.options import namespace_option, workload_key
+from orchestrator.cli.options import client_command, namespace_option, workload_key
 from orchestrator.cli.output import paint
 from orchestrator.cli.session import Session
+from orchestrator.cli.suggestions import suggesting, suggesting_workload
 
 if TYPE_CHECKING:
     from orchestrator.cli.client import ApiClient
@@ -41,7 +40,7 @@ def describe(session: Session, kind: Kind, name: str, namespace: str | None) -> 
 async def _workload(client: ApiClient, key: WorkloadKey) -> str:
     from orchestrator.cli.descriptions import describe_workload
 
-    async with meaning_workload(client, key):
+    async with suggesting_workload(client, key):
         workload = await client.workload(key)
     instances = await client.instances(namespace=key.namespace, workload=key.name)
     events = await client.events(namespace=key.namespace, subject=key.name, limit=SHOWN_EVENTS)
@@ -52,7 +51,7 @@ async def _workload(client: ApiClient, key: WorkloadKey) -> str:
 async def _instance(client: ApiClient, name: str) -> str:
     from orchestrator.cli.descriptions import describe_instance
 
-    async with meaning(client, Kind.INSTANCES, name):
+    async with suggesting(client, Kind.INSTANCES, name):
         instance = await client.instance(name)
     events = await client.events(subject=name, limit=SHOWN_EVENTS)
     return describe_instance(instance, events.items, await _setting(client), paint)
@@ -61,7 +60,7 @@ async def _instance(client: ApiClient, name: str) -> str:
 async def _node(client: ApiClient, name: str) -> str:
     from orchestrator.cli.descriptions import describe_node
 
-    async with meaning(client, Kind.NODES, name):
+    async with suggesting(client, Kind.NODES, name):
         node = await client.node(name)
     instances = await client.instances(node=name)
     events = await client.events(subject=name, limit=SHOWN_EVENTS)

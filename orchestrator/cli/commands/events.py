@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.commands.get import Question, answer, chosen_namespace
 from orchestrator.cli.kinds import Kind
 from orchestrator.cli.options import (
     Count,
     all_namespaces_option,
+    client_command,
     namespace_option,
     output_option,
     watch_option,
@@ -20,7 +20,7 @@ from orchestrator.cli.session import Session
 
 @client_command()
 @click.option("--subject", help="Of this workload, instance or node only.")
-@click.option("--limit", type=Count(min=1), help="Only so many, the newest.")
+@click.option("--limit", type=Count(min=1), help="Only this many, the newest.")
 @namespace_option
 @all_namespaces_option
 @output_option

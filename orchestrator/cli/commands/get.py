@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.columns import Setting, hosts_of
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.errors import Misuse
 from orchestrator.cli.kinds import Kind, KindParam
-from orchestrator.cli.near import meaning, meaning_workload
 from orchestrator.cli.options import (
     all_namespaces_option,
+    client_command,
     namespace_option,
     output_option,
     watch_option,
@@ -22,6 +21,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import Format, serialized, show
 from orchestrator.cli.session import Session
+from orchestrator.cli.suggestions import suggesting, suggesting_workload
 from orchestrator.model.workload import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
@@ -44,9 +44,11 @@ class Question:
         if (self.workload or self.node) and self.kind is not Kind.INSTANCES:
             raise Misuse("--workload and --node choose among instances only")
         if self.kind is Kind.WORKLOADS and self.names and self.namespace is None:
-            raise Misuse("a NAME is of one namespace: leave out -A, or write NAMESPACE/NAME")
+            raise Misuse(
+                "a NAME is looked for in one namespace: leave out -A or say NAMESPACE/NAME"
+            )
         if self.kind is Kind.EVENTS and len(self.names) > 1:
-            raise Misuse("events can be asked for of one subject at a time")
+            raise Misuse("give one NAME only: events are shown for one subject at a time")
 
 
 @client_command()
@@ -148,7 +150,7 @@ async def _fetch_named(client: ApiClient, question: Question) -> Listing[Any]:
 async def _fetch_one(client: ApiClient, question: Question, name: str) -> Any:
     if question.kind is Kind.WORKLOADS:
         key = workload_key(name, question.namespace)
-        async with meaning_workload(client, key):
+        async with suggesting_workload(client, key):
             return await client.workload(key)
-    async with meaning(client, question.kind, name):
+    async with suggesting(client, question.kind, name):
         return await (client.node(name) if question.kind is Kind.NODES else client.instance(name))

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.kinds import Kind
-from orchestrator.cli.near import meaning, meaning_workload
-from orchestrator.cli.options import Count, namespace_option, workload_key
+from orchestrator.cli.options import Count, client_command, namespace_option, workload_key
 from orchestrator.cli.session import Session
+from orchestrator.cli.suggestions import suggesting, suggesting_workload
 
 if TYPE_CHECKING:
     from orchestrator.cli.answers import LogLine
@@ -27,8 +26,8 @@ _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright
 @client_command()
 @click.argument("name")
 @namespace_option
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines as they come.")
-@click.option("--tail", type=Count(min=0), help="Only so many of the last lines of each.")
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines as they come.")
+@click.option("--tail", type=Count(min=0), help="Only this many of the last lines of each.")
 @click.option("-c", "--container", help="Of this container only.")
 @click.option("-t", "--timestamps", is_flag=True, help="With the time of each line.")
 @click.pass_obj
@@ -78,10 +77,10 @@ class Sources:
 
 async def _sources(client: ApiClient, of: WorkloadKey | str) -> Sources:
     if isinstance(of, str):
-        async with meaning(client, Kind.INSTANCES, of):
+        async with suggesting(client, Kind.INSTANCES, of):
             instance = await client.instance(of)
         return Sources(1, len(instance.containers))
-    async with meaning_workload(client, of):
+    async with suggesting_workload(client, of):
         workload = await client.workload(of)
     listing = await client.instances(namespace=of.namespace, workload=of.name)
     spec = workload.spec

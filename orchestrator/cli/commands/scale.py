@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.commands.apply import outcome_line, wait_for_running
-from orchestrator.cli.commands.frame import client_command
-from orchestrator.cli.near import meaning_workload
+from orchestrator.cli.commands.apply import outcome_line
 from orchestrator.cli.options import (
     Count,
+    client_command,
     namespace_option,
     timeout_option,
     wait_option,
     workload_key,
 )
 from orchestrator.cli.session import Session
+from orchestrator.cli.suggestions import suggesting_workload
 
 if TYPE_CHECKING:
     from orchestrator.cli.client import ApiClient
@@ -39,7 +39,7 @@ def scale(
     wait: bool,
     timeout: float,
 ) -> None:
-    """Let WORKLOAD have so many REPLICAS."""
+    """Change how many replicas WORKLOAD has."""
     key = workload_key(workload, namespace)
     session.run(lambda client: _scale(client, key, replicas, timeout if wait else None))
 
@@ -47,8 +47,10 @@ def scale(
 async def _scale(
     client: ApiClient, key: WorkloadKey, replicas: int, wait_seconds: float | None
 ) -> None:
-    async with meaning_workload(client, key):
+    async with suggesting_workload(client, key):
         written = await client.scale(key, replicas)
     click.echo(outcome_line(key, written))
     if wait_seconds is not None:
-        await wait_for_running(client, [key], wait_seconds)
+        from orchestrator.cli.waiting import wait_for
+
+        await wait_for(client, [key], wait_seconds, gone=False)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.commands.frame import client_command
 from orchestrator.cli.errors import ServerUnreachable
+from orchestrator.cli.options import client_command
 from orchestrator.cli.output import Format, serialized
 from orchestrator.cli.session import Session
 from orchestrator.cli.tables import Column, format_fields, format_table, lines_of
@@ -82,7 +82,7 @@ def status_text(statuses: Sequence[ServerStatus]) -> str:
 def _leader(summary: ClusterSummary) -> str:
     leader = summary.leader
     if leader is None:
-        return "nobody leads: nothing new is decided until somebody does"
+        return "none: what runs goes on, but nothing is placed or replaced until one is elected"
     where = f" at {leader.address}" if leader.address else ""
     return f"{leader.replica}{where}, pid {leader.pid}" if leader.pid else leader.replica + where
 

@@ -86,7 +86,7 @@ def to_manifest(definition: WorkloadDefinition) -> str:
 def to_document(definition: WorkloadDefinition) -> dict[str, Any]:
     """The same as a JSON value: what `definition_from_json` reads."""
     members: dict[str, Any] = _written(definition)
-    members["containers"] = members.pop("containers")
+    members["containers"] = members.pop("containers")  # last: it is the longest part
     return members
 
 

@@ -1,9 +1,20 @@
-"""`orc completion`: a script that completes commands, kinds and options in a shell."""
+"""`orc version` and `orc completion`: about `orc` itself, without a cluster."""
 
 from __future__ import annotations
 
+import platform
+
 import click
 from click.shell_completion import get_completion_class
+
+from orchestrator import installed_version
+
+
+@click.command()
+def version() -> None:
+    """Show the version of orc."""
+    number = installed_version() or "from a source tree that is not installed"
+    click.echo(f"orc {number} (Python {platform.python_version()})")
 
 
 @click.command()

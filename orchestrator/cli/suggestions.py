@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that the cluster does not know."""
+"""`did you mean ...?`, for a name that the cluster does not know."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def meaning_workload(client: ApiClient, key: WorkloadKey) -> AsyncIterator[None]:
-    """Lets `NotFound` name the workload that may have been meant, here or elsewhere."""
+async def suggesting_workload(client: ApiClient, key: WorkloadKey) -> AsyncIterator[None]:
+    """Add to a `NotFound` the workload that may have been meant, here or in another namespace."""
     try:
         yield
     except NotFound as error:
         listing = await client.workloads()
         known = [WorkloadKey(each.namespace, each.name) for each in listing.items]
-        raise _meant(error, _near_key(key, [each for each in known if each != key])) from None
+        raise _suggesting(error, _near_key(key, [each for each in known if each != key])) from None
 
 
 def _near_key(key: WorkloadKey, known: Sequence[WorkloadKey]) -> str | None:
@@ -34,16 +34,16 @@ def _near_key(key: WorkloadKey, known: Sequence[WorkloadKey]) -> str | None:
 
 
 @asynccontextmanager
-async def meaning(client: ApiClient, kind: Kind, name: str) -> AsyncIterator[None]:
-    """The same for an instance or a node."""
+async def suggesting(client: ApiClient, kind: Kind, name: str) -> AsyncIterator[None]:
+    """Add to a `NotFound` the instance or node that may have been meant."""
     try:
         yield
     except NotFound as error:
         listing = await (client.nodes() if kind is Kind.NODES else client.instances())
-        raise _meant(error, near_name(name, [each.name for each in listing.items])) from None
+        raise _suggesting(error, near_name(name, [each.name for each in listing.items])) from None
 
 
-def _meant(error: NotFound, near: str | None) -> NotFound:
+def _suggesting(error: NotFound, near: str | None) -> NotFound:
     told = str(error)
     if near is None or "did you mean" in told:
         return error

@@ -1,0 +1,32 @@
+"""The TLS of our own HTTP: what a server shows, and whom a client trusts."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from orchestrator.model.errors import ConfigError
+
+
+def server_tls(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
+    """Raises `ConfigError` for files that are no certificate with its key."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            f"{cert_file} and {key_file} are no certificate with its key: {error}"
+        ) from None
+    return context
+
+
+def client_tls(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust servers whose certificates the authorities in `ca_file` have signed, and no others;
+    without a file, those that this machine trusts. Raises `ConfigError`."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise ConfigError(f"the CA file {ca_file} holds no certificate in PEM form") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the CA file {ca_file}: {error.strerror}") from None
