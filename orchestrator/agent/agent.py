@@ -89,9 +89,7 @@ class Agent:
         self._registration: Registration | None = None
         self._noted_at = clock()
         node = settings.node
-        self._reporter = Reporter(
-            store, keys, node, clock=clock, patience=self._patience, rng=rng
-        )
+        self._reporter = Reporter(store, keys, node, clock=clock, patience=self._patience, rng=rng)
         self._assignments = Assignments(
             store, keys, node, clock=clock, rng=rng, wake=self._wake.set
         )

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from orchestrator.model.errors import StateError, WorkloadNotFound
+from orchestrator.model.errors import ConfigError, WorkloadNotFound
 from orchestrator.runtime.protocol import ContainerRuntime, ContainerStatus, LogLine
 
 
@@ -51,7 +51,7 @@ def _tail(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal()):
-        raise StateError(f"tail is {text!r}: it must be a number of lines, 0 or more")
+        raise ConfigError(f"tail is {text!r}: it must be a number of lines, 0 or more")
     return int(text)
 
 

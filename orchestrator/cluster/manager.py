@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from orchestrator.cluster.view import ClusterView
+from orchestrator.cluster.view import ClusterView, Listener
 from orchestrator.model.errors import NodeNotFound, StateError
 from orchestrator.model.keys import Kind
 from orchestrator.model.membership import ClusterEvent, NodeAdded, NodeRemoved, NodeUpdated
@@ -27,11 +28,22 @@ class EtcdClusterManager:
         return [self._node(name) for name in self._view.state.node_names()]
 
     async def subscribe(self) -> AsyncIterator[ClusterEvent]:
+        """A reader that is too slow for all the changes misses what came and went meanwhile."""
         known = set(self._view.state.sessions)
-        with self._view.listen() as listener:
-            async for changes in listener:
-                events = (self._event(change.key, known) for change in changes)
-                for event in (each for each in events if each):
+        while True:
+            with self._view.listen() as listener:
+                for name in sorted(known ^ set(self._view.state.sessions)):
+                    if event := self._of_session(name, known):
+                        yield event
+                with suppress(StateError):
+                    async for event in self._events(listener, known):
+                        yield event
+
+    async def _events(self, listener: Listener, known: set[str]) -> AsyncIterator[ClusterEvent]:
+        """Raises `StateError` when the reader has fallen behind."""
+        async for changes in listener:
+            for change in changes:
+                if event := self._event(change.key, known):
                     yield event
 
     def _event(self, key: str, known: set[str]) -> ClusterEvent | None:
@@ -45,6 +57,9 @@ class EtcdClusterManager:
             return NodeUpdated(self._node(name))
         if parsed.kind is not Kind.SESSION or not isinstance(name, str):
             return None
+        return self._of_session(name, known)
+
+    def _of_session(self, name: str, known: set[str]) -> ClusterEvent | None:
         is_there = name in self._view.state.sessions
         if is_there == (name in known):
             return None

@@ -20,7 +20,7 @@ from orchestrator.model.actions import Change, Plan
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import ClusterError
 from orchestrator.model.workload import WorkloadKey
-from store.errors import LeaseNotFound, Refused
+from store.errors import LeaseNotFound, Refused, StoreError
 from store.patience import Patience
 from store.protocol import Store
 from store.transactions import (
@@ -102,6 +102,22 @@ class Committer:
                     return report
         self._is_cautious = report.was_interrupted
         return report
+
+    async def tell(self, kind: str, subject: str, reason: str) -> None:
+        """An event of its own, beside those of changes; no term of office ends over a lost one.
+
+        Raises `LeadershipLost`.
+        """
+        try:
+            row = await self._events.put_for(kind, subject, reason)
+            transaction = Transaction((row,), self._new_op(), self._leadership)
+            outcome = await commit(self._store, transaction, self._patience())
+        except StoreError as error:
+            log.warning("an event is lost", kind=kind, subject=subject, problem=str(error))
+            return
+        if isinstance(outcome, FenceLost):
+            raise LeadershipLost(f"another replica leads since before {outcome.revision}")
+        log.info(kind, subject=subject, reason=reason)
 
     async def _carry_out_batch(
         self, parts: Sequence[Part], written: dict[str, int], report: Report

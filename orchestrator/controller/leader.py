@@ -19,9 +19,11 @@ from typing import NoReturn
 import structlog
 
 from orchestrator.cluster.events import EventLog
+from orchestrator.cluster.manager import EtcdClusterManager
 from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.committer import Committer, LeadershipLost
 from orchestrator.controller.metrics import LeaderMetrics
+from orchestrator.controller.node_events import tell_node_events
 from orchestrator.controller.reconciler import Reconciler, ReconcileSettings
 from orchestrator.controller.schema import ensure_schema
 from orchestrator.model.node import Leader
@@ -91,17 +93,18 @@ class LeaderLoop:
             async with asyncio.TaskGroup() as tasks:
                 await session.open(self._patience(inf))
                 tasks.create_task(session.keep_alive())
-                tasks.create_task(self._campaign_and_lead(session))
+                tasks.create_task(self._campaign_and_lead(session, tasks))
         except* (SessionLost, NoSpace) as failed:
-            log.warning("this candidacy has failed", problem=str(failed.exceptions[0]))
             if self._leads:
                 end = LeadershipLost(str(failed.exceptions[0]))
+            else:
+                log.warning("this candidacy has failed", problem=str(failed.exceptions[0]))
         except* LeadershipLost as lost:
             end = LeadershipLost(str(lost.exceptions[0]))
         if end:
             raise end
 
-    async def _campaign_and_lead(self, session: Session) -> None:
+    async def _campaign_and_lead(self, session: Session, tasks: asyncio.TaskGroup) -> None:
         election = Election(
             self._view.store,
             self._view.mirror,
@@ -117,14 +120,16 @@ class LeaderLoop:
         self._metrics.epoch.set(leadership.epoch)
         log.info("leading", epoch=leadership.epoch)
         try:
-            await self._lead(session, leadership)
+            await self._lead(session, leadership, tasks)
         finally:
             self._metrics.is_leader.set(0)
             if session.remaining_seconds():  # else its end has done that, or is about to
                 with suppress(StoreError):
                     await election.resign(leadership)
 
-    async def _lead(self, session: Session, leadership: Leadership) -> None:
+    async def _lead(
+        self, session: Session, leadership: Leadership, tasks: asyncio.TaskGroup
+    ) -> None:
         store_id = f"{self._rng.getrandbits(128):032x}"
         await ensure_schema(self._view, leadership, self._patience(10.0), store_id=store_id)
         committer = Committer(
@@ -142,6 +147,7 @@ class LeaderLoop:
             may_dispatch=session.is_trusted,
             settings=self._settings.reconcile,
         )
+        tasks.create_task(tell_node_events(EtcdClusterManager(self._view), committer.tell))
         await reconciler.run()
 
     def _patience(

@@ -48,14 +48,11 @@ def mutations_of(change: Change, state: ClusterState) -> tuple[Mutation, ...]:
     return tuple(mutations)
 
 
-def following(
-    mutations: Iterable[Mutation], written: Mapping[str, int]
-) -> tuple[Mutation, ...]:
+def following(mutations: Iterable[Mutation], written: Mapping[str, int]) -> tuple[Mutation, ...]:
     """The same, after what this very plan has already `written`, by key and revision: the later
     parts of a workload's changes build on its status as the earlier ones have left it."""
     return tuple(
-        replace(each, base=written[each.key]) if each.key in written else each
-        for each in mutations
+        replace(each, base=written[each.key]) if each.key in written else each for each in mutations
     )
 
 

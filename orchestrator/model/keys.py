@@ -63,6 +63,31 @@ class Kind(StrEnum):
     EVENT = "events"
 
 
+class Writer(StrEnum):
+    """Who may write a record; deleting what a removed node has left is the leader's."""
+
+    API = "API"
+    LEADER = "leader"
+    AGENT = "agent"
+    ELECTION = "election"
+    ANYBODY = "anybody"
+
+
+WRITER_OF: dict[Kind, Writer] = {
+    Kind.SCHEMA: Writer.LEADER,
+    Kind.WORKLOAD: Writer.API,
+    Kind.REVISION: Writer.API,
+    Kind.DESIRED_NODE: Writer.API,
+    Kind.ASSIGNMENT: Writer.LEADER,
+    Kind.NODE_REPORT: Writer.AGENT,
+    Kind.SESSION: Writer.AGENT,
+    Kind.OBSERVATION: Writer.AGENT,
+    Kind.WORKLOAD_STATUS: Writer.LEADER,
+    Kind.LEADER: Writer.ELECTION,
+    Kind.EVENT: Writer.ANYBODY,
+}
+
+
 class RevisionName(NamedTuple):
     workload: WorkloadKey
     generation: int

@@ -33,9 +33,8 @@ class Remains:
         found: defaultdict[WorkloadKey, set[InstancePlace]] = defaultdict(set)
         for place in state.observations.keys() - state.assignments.keys():
             found[place.instance.workload_key].add(place)
-        for key in state.damaged:
-            place = _assigned_at(state, key)
-            if place is not None and place not in state.assignments:
+        for place in filter(None, (_assigned_at(state, key) for key in state.damaged)):
+            if place not in state.assignments:
                 found[place.instance.workload_key].add(place)
         return found
 
@@ -45,15 +44,19 @@ def _assigned_at(state: ClusterState, key: str) -> InstancePlace | None:
         parsed = state.keys.parse(key)
     except StateError:
         return None
-    is_assignment = parsed.kind is Kind.ASSIGNMENT and isinstance(parsed.name, InstancePlace)
-    return parsed.name if is_assignment else None
+    name = parsed.name
+    return name if parsed.kind is Kind.ASSIGNMENT and isinstance(name, InstancePlace) else None
 
 
 def plan_remains(
     draft: Draft, remains: Remains, state: ClusterState, now: float, brake: Brake
 ) -> None:
     """Keep the slots of what may still run. Only asked of workloads that fill or lose slots."""
-    if draft.spec is not None and len(draft.wanted()) >= draft.spec.replicas and not draft.vacancies:
+    if (
+        draft.spec is not None
+        and len(draft.wanted()) >= draft.spec.replicas
+        and not draft.vacancies
+    ):
         return
     for place in remains.of(draft.key):
         name = place.instance

@@ -8,6 +8,9 @@ from itertools import count, islice
 from orchestrator.planning.draft import Draft, Vacancy
 from orchestrator.planning.members import Condition, Member
 
+MAX_AT_ONCE = 1000
+"""Of one workload in one plan, so that no plan takes long; what it does calls for the next one."""
+
 
 def plan_confirmed(draft: Draft) -> None:
     """Forget what was to stop and has; its slot may be needed again."""
@@ -21,13 +24,13 @@ def plan_surplus(draft: Draft) -> None:
     """Stop all of a workload that is no longer wanted, else as many as are too many."""
     wanted = draft.wanted()
     if draft.spec is None:
-        for member in wanted:
+        for member in wanted[:MAX_AT_ONCE]:
             draft.stop(member, "the workload was deleted")
         return
     _stop_doubles(draft)
     wanted = draft.wanted()
-    surplus = len(wanted) - draft.spec.replicas
-    for member in least_missed_first(wanted)[: max(0, surplus)]:
+    surplus = max(0, len(wanted) - draft.spec.replicas)
+    for member in least_missed_first(wanted)[: min(surplus, MAX_AT_ONCE)]:
         draft.stop(member, f"scaled from {len(wanted)} to {draft.spec.replicas}")
 
 
@@ -68,7 +71,9 @@ def plan_vacancies(draft: Draft) -> None:
         draft.vacancies.clear()
         return
     held = {member.slot for member in draft.wanted()}
-    stopping = {member.slot for member in draft.having(Condition.STOPPING) if _counts(draft, member)}
+    stopping = {
+        member.slot for member in draft.having(Condition.STOPPING) if _counts(draft, member)
+    }
     stopping = (stopping | draft.held) - held
     to_be_replaced = [vacancy for vacancy in draft.vacancies if vacancy.replaces]
     short = draft.spec.replicas - len(held) + len(to_be_replaced)
@@ -80,11 +85,11 @@ def plan_vacancies(draft: Draft) -> None:
         for each in draft.vacancies
         if each.replaces or each.slot not in held | stopping
     }
-    draft.vacancies = [named[slot] for slot in sorted(named)][:missing]
+    draft.vacancies = [named[slot] for slot in sorted(named)][: min(missing, MAX_AT_ONCE)]
     taken = held | stopping | {vacancy.slot for vacancy in draft.vacancies}
     why = f"{draft.spec.replicas} replicas wanted, {len(held)} there"
     free = (slot for slot in count() if slot not in taken)
-    for slot in islice(free, missing - len(draft.vacancies)):
+    for slot in islice(free, min(missing, MAX_AT_ONCE) - len(draft.vacancies)):
         draft.vacancies.append(Vacancy(slot, why))
 
 

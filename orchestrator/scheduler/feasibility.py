@@ -30,18 +30,23 @@ class Room:
             return self.node.refusal
         if request.runtime not in self.node.runtimes:
             return f"has no {request.runtime} runtime"
-        taken = sorted(request.host_ports & self.used_ports)
-        if taken:
+        if request.host_ports and (taken := sorted(request.host_ports & self.used_ports)):
             return f"host port {taken[0][1]}/{taken[0][0]} is taken"
         return self._shortage(request)
 
     def _shortage(self, request: ScheduleRequest) -> str:
-        for resource in sorted(request.quantities):
-            wanted = request.quantities[resource]
-            free = self.free(resource)
-            if wanted > free:
-                return f"lacks {shown(resource, wanted - free)} (free: {shown(resource, free)})"
-        return ""
+        """The hot path: asked of every node for every workload that is placed."""
+        has, used = self.node.allocatable, self.used
+        short = [
+            resource
+            for resource, wanted in request.quantities.items()
+            if wanted > has.get(resource, 0) - used.get(resource, 0)
+        ]
+        if not short:
+            return ""
+        resource = min(short)
+        wanted, free = request.quantities[resource], self.free(resource)
+        return f"lacks {shown(resource, wanted - free)} (free: {shown(resource, free)})"
 
     def free(self, resource: str) -> int:
         return self.node.allocatable.get(resource, 0) - self.used.get(resource, 0)
@@ -63,6 +68,22 @@ def impossible(request: ScheduleRequest) -> str:
     return ""
 
 
+def shape(request: ScheduleRequest) -> tuple[object, ...]:
+    """Requests of one shape have the same answer for any node at any one time."""
+    return (
+        request.instance.workload_key,
+        tuple(request.quantities.items()),
+        request.host_ports,
+        request.runtime,
+        request.avoid,
+    )
+
+
+MAX_REASONS = 5
+"""Of `no_placement`: each of hundreds of nodes may lack another amount, and it is all written
+down for each workload that waits."""
+
+
 def no_placement(refusals: Mapping[str, str]) -> NoPlacement:
     """All nodes' refusals, counted: `3 nodes: 2 lack memory...; 1 is cordoned (n3)`."""
     if not refusals:
@@ -76,6 +97,8 @@ def no_placement(refusals: Mapping[str, str]) -> NoPlacement:
             nodes_by_reason.items(), key=lambda pair: (-len(pair[1]), pair[1])
         )
     ]
+    if len(parts) > MAX_REASONS:
+        parts[MAX_REASONS:] = [f"and {len(parts) - MAX_REASONS} more reasons"]
     count = len(refusals)
     noun = "node" if count == 1 else "nodes"
     return NoPlacement(f"none of {count} {noun} fits: " + "; ".join(parts), dict(refusals))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.scheduler.feasibility import Room, impossible, no_placement, place, rooms
+from orchestrator.scheduler.feasibility import (
+    Room,
+    impossible,
+    no_placement,
+    place,
+    rooms,
+    shape,
+)
 from orchestrator.scheduler.protocol import (
     Error,
     NodeSnapshot,
@@ -23,13 +30,18 @@ class SimpleScheduler:
         self, requests: Sequence[ScheduleRequest], nodes: Sequence[NodeSnapshot]
     ) -> list[ScheduleDecision]:
         circle = sorted(rooms(nodes), key=lambda room: (room.placed, room.node.name))
+        refused: dict[object, ScheduleDecision] = {}  # what fits nowhere will not fit later
         decisions: list[ScheduleDecision] = []
         for request in requests:
-            decision, chosen = _next(request, circle)
+            decision, chosen = refused.get(shape(request)), None
+            if decision is None:
+                decision, chosen = _next(request, circle)
             decisions.append(decision)
-            if chosen is not None:
-                at = circle.index(chosen) + 1
-                circle = circle[at:] + circle[:at]
+            if chosen is None:
+                refused[shape(request)] = decision
+                continue
+            at = circle.index(chosen) + 1
+            circle = circle[at:] + circle[:at]
         return decisions
 
 

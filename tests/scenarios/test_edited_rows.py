@@ -147,8 +147,9 @@ async def test_a_deleted_or_spoilt_status_is_written_again(tmp_path: Path) -> No
         revision = world.state.statuses[KEY].create_revision
         await delete(world, key)
         await world.until(
-            lambda: KEY in world.state.statuses
-            and world.state.statuses[KEY].create_revision > revision
+            lambda: (
+                KEY in world.state.statuses and world.state.statuses[KEY].create_revision > revision
+            )
         )
         await spoil(world, key)
         await world.until(lambda: key in world.state.damaged)

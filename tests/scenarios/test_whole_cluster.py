@@ -145,3 +145,18 @@ async def test_an_observation_answers_its_own_assignment(tmp_path: Path) -> None
         observation = observation_of(world.state, place)
         assert observation
         assert observation.assignment == world.state.assignments[place].create_revision
+
+
+@in_virtual_time
+async def test_nodes_that_come_and_go_are_told(tmp_path: Path) -> None:
+    async with World(tmp_path).running() as world:
+        await world.until(lambda: world.leader != "")
+        await world.until(lambda: len(world.state.sessions) == 3)
+        await world.kill_agent("n2")
+        await world.until(lambda: ("NodeUnreachable", "n2") in told(world))
+        world.start_agent("n2")
+        await world.until(lambda: ("NodeJoined", "n2") in told(world))
+
+
+def told(world: World) -> set[tuple[str, str]]:
+    return {(each.record.kind, each.record.subject) for each in world.state.events.values()}

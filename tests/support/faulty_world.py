@@ -6,12 +6,11 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.committer import LeadershipLost
-from orchestrator.model.errors import NetworkError
 from orchestrator.model.workload import OnNodeLost, WorkloadDefinition, WorkloadKey
 from orchestrator.runtime.protocol import ContainerState
 from orchestrator.runtime.simulated import SimulatedRuntime
@@ -30,13 +29,9 @@ from tests.support.sightings import (
     unasked_stops,
     was_lost,
 )
-
 from tests.support.store_history import violations
 from tests.support.virtual_time import virtual_now
 from tests.support.world import Machine, World
-
-if TYPE_CHECKING:
-    from tests.support.nemesis import Fault, Nemesis
 
 STEPS_A_QUIET_MINUTE = 5000
 SPOILT = b"{"
@@ -50,6 +45,7 @@ class FaultyWorld(World):
     """
 
     def __init__(self, path: Path, *, seed: int) -> None:
+        self.views: dict[str, ClusterView] = {}
         super().__init__(path, seed=seed)
         self.history = History()
         self.time_of: dict[int, float] = {}
@@ -66,6 +62,11 @@ class FaultyWorld(World):
 
     def _new_host(self, name: str) -> SimulatedHost:
         return WatchedHost(name, virtual_now, random.Random(self.rng.random()), self.seen)
+
+    def _new_view(self, name: str) -> ClusterView:
+        view = super()._new_view(name)
+        self.views[name] = view
+        return view
 
     def _enter(self, name: str) -> None:
         process = self.processes[name] = Process()
@@ -101,10 +102,15 @@ class FaultyWorld(World):
             self.deaths.append(error)
         return error is not None
 
-    async def suffer(self, nemesis: Nemesis, seconds: float, faults: Sequence[Fault]) -> None:
-        supervising = asyncio.create_task(self.supervise())
-        self._tasks.append(supervising)
-        await nemesis.rage(seconds, faults)
+    def everybody(self) -> list[str]:
+        """But people and onlookers."""
+        return sorted([*self.machines, *self.controllers])
+
+    def freeze(self, name: str) -> None:
+        self.processes[name].freeze()
+
+    def thaw(self, name: str) -> None:
+        self.processes[name].thaw()
 
     # People
 
@@ -137,6 +143,8 @@ class FaultyWorld(World):
         assert self.store.engine.revision == revision, self.history.entries[-5:]
         busy = {name: done - steps.get(name, 0) for name, done in self._steps().items()}
         assert max(busy.values()) < STEPS_A_QUIET_MINUTE, busy
+        for name in self.controllers:
+            assert self.views[name].mirror.versions == self._view.mirror.versions, name
 
     async def _until_settled(self, within: float) -> None:
         deadline = virtual_now() + within
@@ -154,7 +162,10 @@ class FaultyWorld(World):
         counts = Counter(place.instance.workload_key for place in wanted)
         running = {(place.node, f"{place.instance}.app") for place in wanted}
         pairs = {
-            "wanted": (dict(counts), {k: s.replicas for k, s in self.desired.items() if s.replicas}),
+            "wanted": (
+                dict(counts),
+                {k: s.replicas for k, s in self.desired.items() if s.replicas},
+            ),
             "workloads": (set(state.workloads), keys),
             "statuses": (set(state.statuses), keys),
             "templates": ({name.workload for name in state.templates}, keys),
@@ -163,15 +174,17 @@ class FaultyWorld(World):
             "containers": (self._running(), running),
         }
         return [
-            f"{what}: {_told(has, should)}" for what, (has, should) in pairs.items() if has != should
+            f"{what}: {_told(has, should)}"
+            for what, (has, should) in pairs.items()
+            if has != should
         ]
 
     def _running(self) -> set[tuple[str, str]]:
         """Every container there is; one that has exited shows as another."""
         return {
-            (name, id if each.status.state is ContainerState.RUNNING else f"{id} exited")
-            for name, machine in self.machines.items()
-            for id, each in machine.host.containers.items()
+            (node, name if each.status.state is ContainerState.RUNNING else f"{name} exited")
+            for node, machine in self.machines.items()
+            for name, each in machine.host.containers.items()
         }
 
     def judge(self, allowed: str) -> None:
@@ -208,10 +221,10 @@ class FaultyWorld(World):
 
 
 def _is_rightful(death: BaseException) -> bool:
-    """Leaders that may not be, and agents that are shown the past, end themselves."""
+    """Only leaders that may not be sure to lead end themselves."""
     if isinstance(death, BaseExceptionGroup):
         return all(_is_rightful(each) for each in death.exceptions)
-    return isinstance(death, LeadershipLost | NetworkError)
+    return isinstance(death, LeadershipLost)
 
 
 def _told(has: object, should: object) -> str:

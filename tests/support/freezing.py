@@ -11,11 +11,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVarTuple
 
 from tests.support.virtual_time import VirtualTimeLoop
 
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 
 class Process:
@@ -54,20 +55,23 @@ def become(process: Process) -> None:
 
 class FreezableLoop(VirtualTimeLoop):
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
         if isinstance(getattr(callback, "__self__", None), asyncio.Task):
-            args, callback = (callback, *args), _step
+            return super().call_soon(_step, functools.partial(callback, *args), context=context)
         return super().call_soon(callback, *args, context=context)
 
 
-def _step(callback: Callable[..., object], *args: Any) -> None:
+def _step(step: Callable[[], object]) -> None:
     """In the task's own context. A step that is due is never taken back by asyncio."""
     process = _process.get()
     if process is None:
-        callback(*args)
+        step()
     else:
-        process.take(functools.partial(callback, *args))
+        process.take(step)
 
 
 def in_freezable_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

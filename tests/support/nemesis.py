@@ -1,11 +1,11 @@
-"""Faults, drawn by a seed: each befalls somebody for a while, and is over when it is cancelled."""
+"""Faults, drawn by a seed: each befalls somebody for a while, and then is over."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from store.memory.meanness import CALM, Meanness
 from tests.support.faulty_world import FaultyWorld
@@ -20,8 +20,6 @@ MEAN = Meanness(
     late_commit=0.05,
     late_seconds=(0.0, 10.0),
     cut_seconds=(0.0, 2.0),
-    stale_read=0.1,
-    stale_revisions=5,
     lease_lost=0.01,
     watch_seconds=(0.0, 0.5),
     watch_repeated=0.05,
@@ -29,6 +27,7 @@ MEAN = Meanness(
     watch_compacted=0.01,
     fragment_events=2,
 )
+FORGETFUL = Meanness(stale_read=0.3, stale_revisions=10, watch_seconds=(0.0, 0.5))
 
 SHORT = 25.0
 """Seconds that an agent may be away: with its lease's less than what makes its node a lost one."""
@@ -42,21 +41,18 @@ class Nemesis:
     def __init__(self, world: FaultyWorld, rng: random.Random) -> None:
         self.world = world
         self.rng = rng
-        self.troubled: set[str] = set()
+        self._troubled: set[str] = set()
         self._alone = asyncio.Lock()
+        self._is_over = asyncio.Event()
 
     async def rage(self, seconds: float, faults: Sequence[Fault]) -> None:
         """At the end all faults are over."""
-        raging: list[asyncio.Task[None]] = []
         end = virtual_now() + seconds
-        while virtual_now() < end:
-            raging.append(asyncio.create_task(self._befall(self.rng.choice(faults))))
-            await asyncio.sleep(self.rng.uniform(0.1, 6.0))
-        for task in raging:
-            task.cancel()
-        for outcome in await asyncio.gather(*raging, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
+        async with asyncio.TaskGroup() as raging:
+            while virtual_now() < end:
+                raging.create_task(self._befall(self.rng.choice(faults)))
+                await asyncio.sleep(self.rng.uniform(0.1, 6.0))
+            self._is_over.set()
 
     async def _befall(self, fault: Fault) -> None:
         await fault(self)
@@ -74,117 +70,103 @@ class Nemesis:
         return self.rng.choice(names) if names else None
 
     def _untroubled(self, names: Iterable[str]) -> list[str]:
-        return [] if self._alone.locked() else sorted(set(names) - self.troubled)
+        return [] if self._alone.locked() else sorted(set(names) - self._troubled)
+
+    @contextmanager
+    def troubling(self, name: str) -> Iterator[None]:
+        self._troubled.add(name)
+        try:
+            yield
+        finally:
+            self._troubled.discard(name)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """While no process has other troubles, and nodes have the sessions that they had."""
         async with self._alone:
-            while self.troubled or set(self.world.machines) != set(self.world.state.sessions):
+            while self._troubled or set(self.world.machines) != set(self.world.state.sessions):
                 await asyncio.sleep(0.1)
             yield
 
     async def wait(self, seconds: float) -> None:
-        await asyncio.sleep(self.rng.uniform(0.0, seconds))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.rng.uniform(0.0, seconds)):
+                await self._is_over.wait()
+
+    async def during(
+        self,
+        name: str | None,
+        begin: Callable[[str], None],
+        end: Callable[[str], None],
+        seconds: float,
+    ) -> None:
+        """None: there is nobody to befall."""
+        if name is None:
+            return
+        with self.troubling(name):
+            begin(name)
+            await self.wait(seconds)
+            end(name)
 
 
-async def _during(
-    nemesis: Nemesis,
-    name: str | None,
-    begin: Callable[[str], None],
-    end: Callable[[str], None],
-    seconds: float,
-) -> None:
-    if name is None:
-        return
-    nemesis.troubled.add(name)
-    begin(name)
-    try:
-        await nemesis.wait(seconds)
-    finally:
-        end(name)
-        nemesis.troubled.discard(name)
+# Controllers
 
 
 async def kill_controller(nemesis: Nemesis) -> None:
-    if (name := nemesis.controller()) is None:
-        return
-    nemesis.troubled.add(name)
-    try:
-        await nemesis.world.kill_controller(name)
-        await nemesis.wait(5.0)
-    finally:
-        nemesis.world.store.resume(name)
-        nemesis.world.start_controller(name)
-        nemesis.troubled.discard(name)
+    if (name := nemesis.controller()) is not None:
+        with nemesis.troubling(name):
+            await nemesis.world.kill_controller(name)
+            await nemesis.wait(5.0)
+            nemesis.world.start_controller(name)
 
 
 async def stop_controller(nemesis: Nemesis) -> None:
-    if (name := nemesis.controller()) is None:
-        return
-    nemesis.troubled.add(name)
-    try:
-        await nemesis.world.stop_controller(name)
-    finally:
-        nemesis.world.start_controller(name)
-        nemesis.troubled.discard(name)
+    if (name := nemesis.controller()) is not None:
+        with nemesis.troubling(name):
+            await nemesis.world.stop_controller(name)
+            nemesis.world.start_controller(name)
 
 
 async def freeze_controller(nemesis: Nemesis) -> None:
-    name = nemesis.controller()
-    processes = nemesis.world.processes
-    await _during(
-        nemesis, name, lambda it: processes[it].freeze(), lambda it: processes[it].thaw(), 12.0
-    )
+    world = nemesis.world
+    await nemesis.during(nemesis.controller(), world.freeze, world.thaw, 12.0)
 
 
 async def cut_controller(nemesis: Nemesis) -> None:
     store = nemesis.world.store
-    await _during(nemesis, nemesis.controller(), store.cut, store.resume, 12.0)
+    await nemesis.during(nemesis.controller(), store.cut, store.resume, 12.0)
 
 
 async def pause_controller(nemesis: Nemesis) -> None:
     store = nemesis.world.store
-    await _during(nemesis, nemesis.controller(), store.pause, store.resume, 12.0)
+    await nemesis.during(nemesis.controller(), store.pause, store.resume, 12.0)
+
+
+async def show_controllers_the_past(nemesis: Nemesis) -> None:
+    await _treat(nemesis, FORGETFUL, list(nemesis.world.controllers))
+
+
+# Agents, which come back before their nodes are given up
 
 
 async def freeze_agent(nemesis: Nemesis) -> None:
-    name = nemesis.agent()
-    processes = nemesis.world.processes
-    await _during(
-        nemesis, name, lambda it: processes[it].freeze(), lambda it: processes[it].thaw(), SHORT
-    )
+    world = nemesis.world
+    await nemesis.during(nemesis.agent(), world.freeze, world.thaw, SHORT)
 
 
 async def cut_agent(nemesis: Nemesis) -> None:
     store = nemesis.world.store
-    await _during(nemesis, nemesis.agent(), store.cut, store.resume, SHORT)
+    await nemesis.during(nemesis.agent(), store.cut, store.resume, SHORT)
 
 
 async def pause_agent(nemesis: Nemesis) -> None:
     store = nemesis.world.store
-    await _during(nemesis, nemesis.agent(), store.pause, store.resume, SHORT)
+    await nemesis.during(nemesis.agent(), store.pause, store.resume, SHORT)
 
 
 async def restart_agent(nemesis: Nemesis) -> None:
     """Killed, and started again soon. Its containers run on."""
-    await _restart_agent(nemesis, SHORT)
-
-
-async def _restart_agent(nemesis: Nemesis, seconds: float, *, with_machine: bool = False) -> None:
-    if (name := nemesis.agent()) is None:
-        return
-    world = nemesis.world
-    nemesis.troubled.add(name)
-    try:
-        await world.kill_agent(name)
-        if with_machine:
-            world.machines[name].host.reboot()
-        await nemesis.wait(seconds)
-    finally:
-        world.store.resume(name)
-        world.start_agent(name)
-        nemesis.troubled.discard(name)
+    await _kill_for(nemesis, SHORT, lambda _name: None)
 
 
 async def stop_agent(nemesis: Nemesis) -> None:
@@ -193,51 +175,63 @@ async def stop_agent(nemesis: Nemesis) -> None:
         return
     machine = nemesis.world.machines[name]
     assert machine.life
-    nemesis.troubled.add(name)
-    machine.stop.set()
-    try:
+    with nemesis.troubling(name):
+        machine.stop.set()
         await asyncio.wait([machine.life])
         await nemesis.wait(SHORT)
-    finally:
-        nemesis.troubled.discard(name)
-        if machine.life.done():
-            nemesis.world.start_agent(name)
+        nemesis.world.start_agent(name)
+
+
+# Nodes
 
 
 async def reboot(nemesis: Nemesis) -> None:
     """The whole machine dies, and comes back."""
-    await _restart_agent(nemesis, 90.0, with_machine=True)
+    machines = nemesis.world.machines
+    await _kill_for(nemesis, 90.0, lambda name: machines[name].host.reboot())
 
 
 async def lose_agent(nemesis: Nemesis) -> None:
     """Cut off for so long that its instances are given up, though they run on."""
     store = nemesis.world.store
-    await _during(nemesis, nemesis.agent(), store.cut, store.resume, 90.0)
+    await nemesis.during(nemesis.agent(), store.cut, store.resume, 90.0)
 
 
 async def crash(nemesis: Nemesis) -> None:
     """A container ends by itself."""
     hosts = [machine.host for machine in nemesis.world.machines.values()]
-    running = [(host, id) for host in hosts for id in sorted(host.containers)]
-    if running:
-        host, container_id = nemesis.rng.choice(running)
-        host.crash(container_id, 3)
+    containers = [(host, name) for host in hosts for name in sorted(host.containers)]
+    if containers:
+        host, name = nemesis.rng.choice(containers)
+        host.crash(name, 3)
+
+
+async def _kill_for(nemesis: Nemesis, seconds: float, befall: Callable[[str], None]) -> None:
+    if (name := nemesis.agent()) is not None:
+        with nemesis.troubling(name):
+            await nemesis.world.kill_agent(name)
+            befall(name)
+            await nemesis.wait(seconds)
+            nemesis.world.start_agent(name)
+
+
+# The store and the network
 
 
 async def meanness(nemesis: Nemesis) -> None:
     """The network between everybody and the store is at its worst."""
-    names = [*nemesis.world.machines, *nemesis.world.controllers]
-    store = nemesis.world.store
-    store.treat(MEAN, *names)
-    try:
-        await nemesis.wait(20.0)
-    finally:
-        store.treat(CALM, *names)
+    await _treat(nemesis, MEAN, nemesis.world.everybody())
+
+
+async def _treat(nemesis: Nemesis, how: Meanness, names: list[str]) -> None:
+    nemesis.world.store.treat(how, *names)
+    await nemesis.wait(20.0)
+    nemesis.world.store.treat(CALM, *names)
 
 
 async def outage(nemesis: Nemesis) -> None:
     """Nobody reaches the store."""
-    await _cut_all(nemesis, [*nemesis.world.machines, *nemesis.world.controllers])
+    await _cut_all(nemesis, nemesis.world.everybody())
 
 
 async def cut_all_agents(nemesis: Nemesis) -> None:
@@ -250,18 +244,23 @@ async def _cut_all(nemesis: Nemesis, names: list[str]) -> None:
     async with nemesis.alone():
         for name in names:
             store.cut(name)
-        try:
-            await nemesis.wait(120.0)
-            for name in nemesis.rng.sample(names, len(names)):
-                store.resume(name)
-                await nemesis.wait(3.0)
-        finally:
-            for name in names:
-                store.resume(name)
+        await nemesis.wait(120.0)
+        for name in nemesis.rng.sample(names, len(names)):
+            store.resume(name)
+            await nemesis.wait(3.0)
+
+
+async def fill_store(nemesis: Nemesis) -> None:
+    """Over quota: no writes, no leases; until somebody makes room."""
+    quota = nemesis.world.store.engine.quota
+    async with nemesis.alone():
+        quota.raise_alarm()
+        await nemesis.wait(20.0)
+        quota.alarms.clear()
 
 
 async def break_watches(nemesis: Nemesis) -> None:
-    nemesis.world.store.break_watches(*nemesis.world.machines, *nemesis.world.controllers)
+    nemesis.world.store.break_watches(*nemesis.world.everybody())
 
 
 async def compact(nemesis: Nemesis) -> None:
@@ -274,23 +273,13 @@ async def change_store_leader(nemesis: Nemesis) -> None:
     nemesis.world.store.change_leader()
 
 
-async def fill_store(nemesis: Nemesis) -> None:
-    """Over quota: no writes, no leases; until somebody makes room."""
-    quota = nemesis.world.store.engine.quota
-    async with nemesis.alone():
-        quota.raise_alarm()
-        try:
-            await nemesis.wait(20.0)
-        finally:
-            quota.alarms.clear()
-
-
 CONTROL_PLANE: tuple[Fault, ...] = (
     kill_controller,
     stop_controller,
     freeze_controller,
     cut_controller,
     pause_controller,
+    show_controllers_the_past,
     freeze_agent,
     cut_agent,
     pause_agent,
@@ -299,9 +288,9 @@ CONTROL_PLANE: tuple[Fault, ...] = (
     meanness,
     outage,
     cut_all_agents,
+    fill_store,
     break_watches,
     compact,
     change_store_leader,
-    fill_store,
 )
 NODES: tuple[Fault, ...] = (reboot, lose_agent, crash)

@@ -133,9 +133,7 @@ class PlannedCluster:
     # What the leader does
 
     def plan(self) -> Plan:
-        return plan(
-            self.state, self.now, self._scheduler, patience_since=self.patience_since
-        )
+        return plan(self.state, self.now, self._scheduler, patience_since=self.patience_since)
 
     def lead(self) -> Plan:
         """Plan once, and commit it."""

@@ -154,9 +154,7 @@ def unasked_stops(
 def was_lost(silences: Iterable[Silence], at: float, patience_seconds: float) -> bool:
     """Whether by then a node had long enough been without a session. What was decided in time may
     be carried out late."""
-    return any(
-        since + patience_seconds <= at <= until + LATE_SECONDS for since, until in silences
-    )
+    return any(since + patience_seconds <= at <= until + LATE_SECONDS for since, until in silences)
 
 
 def silences(entries: Iterable[Entry], time_of: Mapping[int, float], node: str) -> list[Silence]:

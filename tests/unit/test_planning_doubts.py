@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -45,7 +46,9 @@ def deleted_and_applied_again(cluster: PlannedCluster, spec: WorkloadDefinition)
 
 
 @pytest.mark.parametrize("comes_back", [scaled_away_and_wanted_again, deleted_and_applied_again])
-def test_wait_holds_the_slot_of_what_may_still_run_though_it_is_not_wanted(comes_back) -> None:  # type: ignore[no-untyped-def]
+def test_wait_holds_the_slot_of_what_may_still_run_though_it_is_not_wanted(
+    comes_back: Callable[[PlannedCluster, WorkloadDefinition], None],
+) -> None:
     cluster = running(3, on_node_lost=WAIT)
     lost = cluster.place_of(0)
     cluster.lose(lost.node)
