@@ -6,6 +6,12 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	&& { command -v $$each; break; }; done)
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 
+QUICK = .venv/bin/python -m pytest --quiet -m "not slow" --numprocesses 2 --dist worksteal
+# of what decides, and by unit tests alone: a property reaches other branches each time
+EVERY_BRANCH = $(PURE:%=--cov orchestrator/%) --cov-branch --cov-fail-under 100 --no-cov-on-fail \
+	--cov-report term-missing:skip-covered
+PURE = model planning scheduler
+
 .PHONY: help up test check fmt lock clean
 
 help:
@@ -27,7 +33,8 @@ check: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest --quiet -m "not slow" tests/unit tests/properties tests/test_tidy.py
+	$(QUICK) $(EVERY_BRANCH) tests/unit
+	$(QUICK) tests/properties tests/test_tidy.py
 
 fmt: .venv/installed-dev
 	.venv/bin/ruff format .

@@ -23,7 +23,7 @@ from orchestrator.cli.client import ApiClient
 from orchestrator.model.keys import Keys, Kind
 from orchestrator.model.workload import ContainerConfig, WorkloadDefinition
 from store.etcd import EtcdStore
-from store.transactions import stamp_of
+from store.stamps import stamp_of
 from store.values import PutOp, RangeOp, Txn, WatchResponse, prefix_end
 
 TTL_SECONDS = 5

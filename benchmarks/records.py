@@ -23,7 +23,8 @@ from orchestrator.model.instance import (
 )
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey
 from orchestrator.model.records import Record, dump, load
-from store.transactions import Fence, Leadership, SessionFence, stamped
+from store.stamps import stamped
+from store.transactions import Fence, Leadership, SessionFence
 
 AIM = "under 6 us"
 CALLS = 2_000

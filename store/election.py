@@ -29,7 +29,8 @@ from store.mirror import Mirror
 from store.patience import Clock, Patience
 from store.protocol import Store
 from store.session import Session
-from store.transactions import Leadership, stamped
+from store.stamps import stamped
+from store.transactions import Leadership, new_op
 from store.values import (
     Compare,
     DeleteOp,
@@ -104,7 +105,7 @@ class Election:
     async def _race(self) -> KeyValue:
         """Create the key unless it is there. Who holds it now: we, or somebody else."""
         lease_id = self._session.lease_id
-        value = stamped(self._value, op=f"{self._rng.getrandbits(64):016x}", base=0, fence=None)
+        value = stamped(self._value, op=new_op(self._rng), base=0, fence=None)
         txn = Txn(
             (Compare(self._key, Target.CREATE, 0),),
             success=(PutOp(self._key, value, lease_id), RangeOp(self._key)),

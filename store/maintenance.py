@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -134,9 +135,10 @@ async def recover_space(store: Store) -> Recovery | None:
 async def snapshot_to(store: Store, path: Path) -> int:
     """Save a backup of the whole store at `path`; its size in bytes.
 
-    The file appears complete and on disk, or not at all; one that was there is replaced.
+    The file appears complete and on disk, or not at all; one that was there is replaced. Only its
+    owner may read it, for secrets are in it as they are in the store.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = await asyncio.to_thread(_new_private_file, path)
     try:
         async with aclosing(store.snapshot()) as chunks:
             size = await _write(chunks, partial)
@@ -146,6 +148,13 @@ async def snapshot_to(store: Store, path: Path) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return size
+
+
+def _new_private_file(path: Path) -> Path:
+    """Beside `path`, under a name that nobody can have laid in wait."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    return path.with_name(Path(name).name)
 
 
 async def _write(chunks: AsyncIterator[bytes], path: Path) -> int:

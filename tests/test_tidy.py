@@ -39,7 +39,11 @@ CATCH_ALLS = {
     "orchestrator/process/shutdown.py": "the top of a process",
 }
 
+MAKERS_OF_LEADERSHIP = {"store/election.py": "who has won an election leads"}
+LEADERS_IMPORTS_OF_COMMIT = {"commit_as_leader"}
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+IMPORTS = (ast.Import, ast.ImportFrom)
 BLOCKS = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith),
     *(ast.Try, ast.TryStar, ast.Match),
@@ -139,6 +143,43 @@ def test_everything_is_caught_at_the_top_only() -> None:
 def reraises(handler: ast.ExceptHandler) -> bool:
     last = handler.body[-1]
     return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_leadership_is_won_and_not_made_up() -> None:
+    makers = {
+        file
+        for file, call in calls()
+        if called(call) == "Leadership" and not file.startswith(("tests/", "benchmarks/"))
+    }
+    assert makers == set(MAKERS_OF_LEADERSHIP)
+
+
+def test_the_controller_writes_as_the_leader_or_not_at_all() -> None:
+    """That such a write is fenced is mypy's business: see tests/unit/test_fencing.py."""
+    imported = {
+        alias.name
+        for file, tree in trees()
+        for node in ast.walk(tree)
+        if file.startswith("orchestrator/controller/") and isinstance(node, IMPORTS)
+        for alias in node.names
+        if "commit" in (getattr(node, "module", None) or alias.name).split(".")
+    }
+    assert imported == LEADERS_IMPORTS_OF_COMMIT
+    bare = [file for file, call in calls() if called(call) == "txn"]
+    assert not [file for file in bare if file.startswith("orchestrator/controller/")]
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    for file, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                yield file, node
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called: `store.txn(...)` is a call of "txn"."""
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 @pytest.mark.parametrize("pattern", [r"\b(TODO|FIXME|XXX|HACK)\b", r"\bunittest\.mock\b"])

@@ -23,6 +23,7 @@ from orchestrator.agent.node_report import NodeProfile, node_report
 from orchestrator.agent.ports import PortPicker
 from orchestrator.agent.reporter import Reporter
 from orchestrator.agent.workers import Workers
+from orchestrator.cluster.reading import read_until_answered
 from orchestrator.cluster.registration import Registration
 from orchestrator.model.errors import NetworkError
 from orchestrator.model.keys import Keys
@@ -34,8 +35,8 @@ from store.errors import NoSpace, SessionLost, Unavailable
 from store.lineage import PROBES
 from store.mirror import Mirror
 from store.patience import Clock, Patience
-from store.protocol import Store
-from store.values import Header, KeyValue, RangeOp
+from store.protocol import PROGRESS_SECONDS, Store
+from store.values import Header, RangeOp, RangeResult
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ FULL_STORE_RETRY_SECONDS = 2.0
 
 PROBE_SECONDS = 0.5
 
-LAG_SECONDS = 15.0
+LAG_SECONDS = 1.5 * PROGRESS_SECONDS
 
 LEAVE_SECONDS = 3.0
 """How long a leaving agent tries to say so."""
@@ -143,13 +144,13 @@ class Agent:
     async def _check_store(self) -> None:
         """Before anything is obeyed: is this the store that our instances were assigned by?"""
         header = await self._newest_header()
-        self._home.check_store(
+        await self._home.check_store(
             header.cluster_id,
             header.revision,
             await self._store_id(),
             accept=self._settings.accepts_store,
         )
-        async for attempt in Patience(self._clock, self._rng, inf).retrying(Unavailable):
+        async for attempt in self._endless_patience().retrying(Unavailable):
             with attempt:
                 await self._reporter.load()
 
@@ -158,9 +159,7 @@ class Agent:
         question = RangeOp(self._keys.assignments(self._settings.node), keys_only=True)
         header = Header(0, 0, 0, 0)
         for _ in range(PROBES):
-            async for attempt in Patience(self._clock, self._rng, inf).retrying(Unavailable):
-                with attempt:
-                    header = (await self._store.range(question)).header
+            header = (await self._read(question)).header
             if header.revision >= self._home.identity.revision:
                 break
             await asyncio.sleep(PROBE_SECONDS)
@@ -168,13 +167,13 @@ class Agent:
 
     async def _store_id(self) -> str:
         """Empty as long as no leader has ever been there."""
-        kvs: Sequence[KeyValue] = ()
-        async for attempt in Patience(self._clock, self._rng, inf).retrying(Unavailable):
-            with attempt:
-                kvs = (await self._store.range(RangeOp(self._keys.schema))).kvs
+        kvs = (await self._read(RangeOp(self._keys.schema))).kvs
         schema = load(self._keys.parse(self._keys.schema), kvs[0].value) if kvs else Schema()
         assert isinstance(schema, Schema)
         return schema.store_id
+
+    async def _read(self, question: RangeOp) -> RangeResult:
+        return await read_until_answered(self._store, question, self._endless_patience())
 
     async def _hold_sessions(self, report: NodeReport) -> NoReturn:
         """One session after the other, for ever; the reporter writes only under a live one."""
@@ -189,7 +188,7 @@ class Agent:
 
     async def _hold_session(self, report: NodeReport) -> NoReturn:
         self._registration = registration = self._new_registration()
-        fence = await registration.register(Patience(self._clock, self._rng, inf))
+        fence = await registration.register(self._endless_patience())
         is_lost = asyncio.Event()
         self._reporter.set_fence(fence, on_lost=is_lost.set)
         self._reporter.report_node(report)
@@ -222,9 +221,9 @@ class Agent:
         while True:
             self._wake.clear()
             if self._assignments.by_name and not self._home.identity.store_id:
-                self._home.note_store(await self._store_id())
+                await self._home.note_store(await self._store_id())
             await self._workers.look()
-            self._note_progress()
+            await self._note_progress()
             await self._woken()
 
     async def _see_all_that_was_seen(self) -> None:
@@ -239,11 +238,11 @@ class Agent:
                 " member of it lags; start the agent again"
             ) from None
 
-    def _note_progress(self) -> None:
+    async def _note_progress(self) -> None:
         """Now and then, for it is flushed to disk: a store behind this one will be refused."""
         if self._clock() >= self._noted_at + LOOK_SECONDS:
             self._noted_at = self._clock()
-            self._home.note_revision(self._assignments.mirror.revision)
+            await self._home.note_revision(self._assignments.mirror.revision)
 
     async def _woken(self) -> None:
         try:
@@ -273,3 +272,6 @@ class Agent:
 
     def _patience(self) -> Patience:
         return Patience(self._clock, self._rng, limit_seconds=5.0)
+
+    def _endless_patience(self) -> Patience:
+        return Patience(self._clock, self._rng, inf)

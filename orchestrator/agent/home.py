@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import random
+import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -34,10 +36,14 @@ class Identity:
 
 
 class AgentHome:
-    """Holds the directory's lock while it is open; what it writes survives a crash."""
+    """Holds the directory's lock while it is open; what it writes survives a crash.
+
+    It waits for the disk in a thread: on a machine that runs etcd too, that can take seconds.
+    """
 
     def __init__(self, path: Path, rng: random.Random) -> None:
         self.path = path
+        self._writing = threading.Lock()
         self._lock = self._locked()
         self.identity = self._read() or self._drawn(rng)
 
@@ -45,7 +51,9 @@ class AgentHome:
     def containers(self) -> Path:
         return self.path / "containers"
 
-    def check_store(self, cluster_id: int, revision: int, store_id: str, *, accept: bool) -> None:
+    async def check_store(
+        self, cluster_id: int, revision: int, store_id: str, *, accept: bool
+    ) -> None:
         """Refuse a store that is not the one our instances were assigned by, or that has gone
         back: what it does not know we would have to stop. `accept` is a person's word for it.
 
@@ -61,14 +69,14 @@ class AgentHome:
                 " Point --etcd-endpoints to the right one, or start once with --accept-store to"
                 " obey this one"
             )
-        self._note(found)
+        await self._note(found)
 
-    def note_store(self, store_id: str) -> None:
-        self._note(replace(self.identity, store_id=store_id))
+    async def note_store(self, store_id: str) -> None:
+        await self._note(replace(self.identity, store_id=store_id))
 
-    def note_revision(self, revision: int) -> None:
+    async def note_revision(self, revision: int) -> None:
         if revision > self.identity.revision:
-            self._note(replace(self.identity, revision=revision))
+            await self._note(replace(self.identity, revision=revision))
 
     def __enter__(self) -> AgentHome:
         return self
@@ -79,7 +87,8 @@ class AgentHome:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        os.close(self._lock)
+        with self._writing:  # a write that was given up may be under way
+            os.close(self._lock)
 
     def _locked(self) -> int:
         try:
@@ -122,18 +131,19 @@ class AgentHome:
             ) from None
         return identity
 
-    def _note(self, identity: Identity) -> None:
+    async def _note(self, identity: Identity) -> None:
         """A full disk is no reason to end: what is on it is older, but still true."""
         self.identity = identity
         try:
-            self._write(identity)
+            await asyncio.to_thread(self._write, identity)
         except OSError as error:
             log.warning("how far the store was seen cannot be noted", problem=str(error))
 
     def _write(self, identity: Identity) -> None:
         partial = self.path / "agent.json.new"
-        with partial.open("w") as file:
-            json.dump(asdict(identity), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(self.path / "agent.json")
+        with self._writing:
+            with partial.open("w") as file:
+                json.dump(asdict(identity), file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(self.path / "agent.json")

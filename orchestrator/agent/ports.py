@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
 from orchestrator.model import errors
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+HostPort = tuple[str, int]
+"""(protocol, port): 53/tcp and 53/udp are two."""
 
 
 class PortPicker:
@@ -25,30 +28,40 @@ class PortPicker:
         self._host = bind_host
         self._next = first
 
-    def pick(self, wanted: Iterable[tuple[str, int | None]], taken: set[int]) -> list[int]:
-        """A port for each (protocol, fixed port or None).
+    def pick(
+        self, wanted: Sequence[tuple[str, int | None]], taken: Mapping[HostPort, str]
+    ) -> list[int]:
+        """A port for each (protocol, fixed port or None). `taken` names the instance that has it.
 
+        The fixed ones come first, so that none of them is picked for another place on the list.
         Raises `model.errors.RuntimeError` for a fixed port that is taken, or when none is left.
         """
-        taken = set(taken)
-        picked = []
-        for protocol, fixed in wanted:
-            port = self._any(protocol, taken) if fixed is None else self._fixed(protocol, fixed)
-            taken.add(port)
-            picked.append(port)
-        return picked
+        fixed = [(protocol, port) for protocol, port in wanted if port is not None]
+        for each in fixed:
+            self._check(each, taken)
+        gone = {*taken, *fixed}
+        ports = []
+        for protocol, port in wanted:
+            ports.append(self._any(protocol, gone) if port is None else port)
+            gone.add((protocol, ports[-1]))
+        return ports
 
-    def _fixed(self, protocol: str, port: int) -> int:
-        if not self._is_free(protocol, port):
-            raise errors.RuntimeError(
-                f"host port {port}/{protocol} is already in use on node {self._node} by a process"
-                " that is no instance: free it, or let the port be chosen by leaving out host_port"
-            )
-        return port
+    def _check(self, wanted: HostPort, taken: Mapping[HostPort, str]) -> None:
+        protocol, port = wanted
+        if wanted in taken:
+            holder, what_to_do = f"instance {taken[wanted]}", "stop that"
+        elif not self._is_free(protocol, port):
+            holder, what_to_do = "a process that is no instance of this agent", "free it"
+        else:
+            return
+        raise errors.RuntimeError(
+            f"host port {port}/{protocol} is already in use on node {self._node} by {holder}:"
+            f" {what_to_do}, or let the port be chosen by leaving out host_port"
+        )
 
-    def _any(self, protocol: str, taken: set[int]) -> int:
+    def _any(self, protocol: str, gone: Collection[HostPort]) -> int:
         for port in self._in_turn():
-            if port not in taken and self._is_free(protocol, port):
+            if (protocol, port) not in gone and self._is_free(protocol, port):
                 self._next = port + 1
                 return port
         raise errors.RuntimeError(

@@ -20,6 +20,7 @@ from orchestrator.model.instance import NEXT, InstanceName, InstanceObservation
 from orchestrator.model.keys import InstancePlace, Keys
 from orchestrator.model.node import NodeReport
 from orchestrator.model.records import Record, dump, load
+from store.commit import commit
 from store.errors import StoreError
 from store.listing import list_prefix
 from store.patience import Clock, Patience
@@ -33,9 +34,9 @@ from store.transactions import (
     SessionFence,
     Transaction,
     batched,
-    commit,
+    new_op,
 )
-from store.values import RangeOp, RangeResult, Txn, prefix_end
+from store.values import KeyValue, RangeOp, RangeResult, Txn, prefix_end
 
 log = structlog.get_logger()
 
@@ -168,7 +169,7 @@ class Reporter:
         groups = [
             [each] for key, record in writing.items() if (each := self._mutation(key, record))
         ]
-        for transaction in batched(groups, fence, self._new_op):
+        for transaction in batched(groups, fence, lambda: new_op(self._rng)):
             outcome = await commit(self._store, transaction, self._patience())
             if isinstance(outcome, FenceLost):
                 self._lose(fence)
@@ -190,7 +191,7 @@ class Reporter:
             return Delete(key, base) if base else None
         return Put(key, dump(record), base)
 
-    def _note_bases(self, transaction: Transaction, revision: int) -> None:
+    def _note_bases(self, transaction: Transaction[SessionFence], revision: int) -> None:
         for mutation in transaction.mutations:
             if isinstance(mutation, Put):
                 self._bases[mutation.key] = revision
@@ -214,7 +215,7 @@ class Reporter:
         rows = [kv for each in result.results if isinstance(each, RangeResult) for kv in each.kvs]
         found = {kv.key: kv for kv in rows}
         session = found.pop(fence.key, None)
-        if session is None or session.create_revision != fence.create_revision:
+        if not _is_alive(session, fence):
             self._lose(fence)
             return
         bases = {key: kv.mod_revision for key, kv in found.items()}
@@ -238,8 +239,12 @@ class Reporter:
             return None
         return name.instance if isinstance(name, InstancePlace) else None
 
-    def _new_op(self) -> str:
-        return f"{self._rng.getrandbits(96):024x}"
+
+def _is_alive(session: KeyValue | None, fence: SessionFence) -> bool:
+    """One that somebody has written over has no lease any more: it would outlive its agent."""
+    if session is None or session.create_revision != fence.create_revision:
+        return False
+    return session.lease != 0
 
 
 def _goes_back(last: InstanceObservation, new: InstanceObservation) -> bool:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from orchestrator.model.errors import ConfigError, WorkloadNotFound
+from orchestrator.process.streams import while_connected
 from orchestrator.runtime.protocol import ContainerRuntime, ContainerStatus, LogLine
 
 
@@ -24,11 +25,12 @@ def agent_routes(node: str, runtime: ContainerRuntime) -> list[web.RouteDef]:
         tail = _tail(request.query.get("tail", ""))
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        async with asyncio.TaskGroup() as tasks:
-            for each in containers:
-                lines = runtime.logs(each.spec.id, follow=follow, tail=tail)
-                tasks.create_task(_write(response, each, lines))
-        await response.write_eof()
+        async with while_connected(request):
+            async with asyncio.TaskGroup() as tasks:
+                for each in containers:
+                    lines = runtime.logs(each.spec.id, follow=follow, tail=tail)
+                    tasks.create_task(_write(response, each, lines))
+            await response.write_eof()
         return response
 
     return [web.get("/v1/instances/{instance}/logs", logs)]

@@ -187,16 +187,20 @@ def _ended(
 
 
 def told_exit(container: ContainerStatus) -> str:
-    """`exited with code 137 (SIGKILL)`, or the runtime's own words where it has some."""
-    if container.reason:
-        return container.reason
-    if container.exit_code is None:
+    """`exited with code 137 (SIGKILL)`, or the runtime's own words where it has some; and the
+    container's own last ones where they may tell why."""
+    told = container.reason or _told_code(container.exit_code)
+    return f"{told}: {container.last_stderr}" if container.last_stderr else told
+
+
+def _told_code(exit_code: int | None) -> str:
+    if exit_code is None:
         return "ended, but nobody saw its exit code"
     try:
-        name = f" ({signal.Signals(container.exit_code - 128).name})"
+        name = f" ({signal.Signals(exit_code - 128).name})"
     except ValueError:
         name = ""
-    return f"exited with code {container.exit_code}{name}"
+    return f"exited with code {exit_code}{name}"
 
 
 def _container(status: ContainerStatus) -> ContainerObservation:

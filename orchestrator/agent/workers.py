@@ -14,7 +14,7 @@ import structlog
 
 from orchestrator.agent.assignments import Assigned, Assignments, Templates
 from orchestrator.agent.metrics import AgentMetrics
-from orchestrator.agent.ports import PortPicker
+from orchestrator.agent.ports import HostPort, PortPicker
 from orchestrator.agent.reporter import Reporter
 from orchestrator.agent.specs import container_specs, wanted_ports
 from orchestrator.agent.steps import Clear, Situation, Start, Step, StopAll, next_step, observe
@@ -54,7 +54,7 @@ class Workers:
         self._wake = wake
         self._busy: dict[InstanceName, asyncio.Task[None]] = {}
         self._start_failures: dict[tuple[InstanceName, int], str] = {}
-        self._picked: dict[InstanceName, list[int]] = {}
+        self._picked: dict[InstanceName, list[HostPort]] = {}
         self._is_shutting_down = False
 
     async def look(self) -> None:
@@ -142,12 +142,25 @@ class Workers:
     async def _create_all(
         self, name: InstanceName, revision: int, template: WorkloadTemplate
     ) -> None:
-        there = await self._runtime.list()
-        taken = {port.host_port for each in there for port in each.spec.ports}
-        taken.update(port for ports in self._picked.values() for port in ports)
-        self._picked[name] = self._ports.pick(wanted_ports(template), taken)
-        for spec in container_specs(name, revision, self._node, template, self._picked[name]):
+        wanted = wanted_ports(template)
+        ports = self._ports.pick(wanted, self._taken(await self._runtime.list()))
+        protocols = [protocol for protocol, _ in wanted]
+        self._picked[name] = list(zip(protocols, ports, strict=True))
+        for spec in container_specs(name, revision, self._node, template, ports):
             await self._runtime.create(spec)
+
+    def _taken(self, containers: Iterable[ContainerStatus]) -> dict[HostPort, str]:
+        """Who has which host port. What has exited has let go of its own: its successor in the
+        slot may want the same one on this very node."""
+        taken = {
+            (port.protocol.value, port.host_port): each.spec.instance
+            for each in containers
+            if each.state is not ContainerState.EXITED
+            for port in each.spec.ports
+        }
+        for name, ports in self._picked.items():
+            taken.update(dict.fromkeys(ports, str(name)))
+        return taken
 
     async def _end(self, situation: Situation, step: StopAll | Clear) -> None:
         """Stop what runs, each with its own grace: what nobody wants may still end in order."""

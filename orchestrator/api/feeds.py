@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
-from orchestrator.api.bodies import Identity
 from orchestrator.api.queries import WatchKind, WatchQuery
+from orchestrator.model.answers import Identity
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.api.bodies import Outcome
 from orchestrator.api.errors import PreconditionFailed
+from orchestrator.model.answers import Outcome
 from orchestrator.model.cluster_state import ClusterState, Entry
 from orchestrator.model.errors import OrchestrationError
 from store.transactions import Check, Mutation

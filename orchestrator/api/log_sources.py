@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import aiohttp
 
-from orchestrator.api.bodies import LogEntry
 from orchestrator.api.context import Api
 from orchestrator.api.queries import LogsQuery
 from orchestrator.api.requests import adapter
+from orchestrator.model.answers import LogEntry
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import (
     ConfigError,
@@ -53,7 +53,10 @@ class _Agent:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response = await self.session.get(
-                    url, params=_params(query), timeout=aiohttp.ClientTimeout(total=None)
+                    url,
+                    params=_params(query),
+                    timeout=aiohttp.ClientTimeout(total=None),
+                    allow_redirects=False,
                 )
                 if response.status != 200:
                     async with response:
@@ -72,12 +75,12 @@ class _Agent:
     def _refusal(self, status: int, body: bytes) -> OrchestrationError:
         detail = _detail(body)
         if status == 404:
-            return WorkloadNotFound(detail or f"node {self.node} does not know it")
+            return WorkloadNotFound(detail or f"node {self.node} has nothing of it: read again")
         if status == 400:
-            return ConfigError(detail)
+            return ConfigError(detail or f"node {self.node} refused it: see its agent's log")
         return NetworkError(
             f"node {self.node} at {self.address} refused with status {status}: "
-            f"{detail or 'it does not say why'}"
+            f"{detail or 'see the log of its agent'}"
         )
 
 

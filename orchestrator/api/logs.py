@@ -23,6 +23,7 @@ from orchestrator.api.requests import workload_key
 from orchestrator.api.responses import Write
 from orchestrator.model.errors import NetworkError, StateError, WorkloadNotFound
 from orchestrator.model.keys import InstancePlace
+from orchestrator.model.log_cursor import LogCursor
 from orchestrator.model.workload import WorkloadKey
 
 REOPEN_SECONDS = 1.0
@@ -32,7 +33,10 @@ async def instance_logs(api: Api, request: web.Request, query: LogsQuery) -> web
     """Raises `NetworkError` when the agent of its node cannot be reached."""
     place = find_place(api.state, request.match_info["name"])
     if not has_begun(api.state, place):
-        raise StateError(f"instance {place.instance} has not started yet: it has no log")
+        raise StateError(
+            f"instance {place.instance} has not started yet, so it has no log: try again later; "
+            f"`orc describe instance {place.instance}` says what keeps it"
+        )
     return await _answer(api, request, query, [place], joining=None)
 
 
@@ -93,19 +97,20 @@ async def _merge(sources: Iterable[Source], write: Write) -> None:
 async def _timed_lines(source: Source) -> AsyncGenerator[tuple[str, bytes], None]:
     async with aclosing(source.lines()) as lines:
         async for line in lines:
-            yield _time_of(line), line
+            yield _origin_of(line)[1], line
     if source.error:
         yield "", source.error_line()
 
 
-def _time_of(line: bytes) -> str:
-    """RFC 3339 in UTC sorts as text."""
+def _origin_of(line: bytes) -> tuple[str, str]:
+    """Its container and its time: RFC 3339 in UTC, which sorts as text. Empty if it says none."""
     try:
         entry = json.loads(line)
     except ValueError:
-        return ""
-    time = entry.get("time") if isinstance(entry, dict) else None
-    return time if isinstance(time, str) else ""
+        return "", ""
+    said = entry if isinstance(entry, dict) else {}
+    container, time = said.get("container"), said.get("time")
+    return str(container or ""), time if isinstance(time, str) else ""
 
 
 class _Follower:
@@ -121,7 +126,7 @@ class _Follower:
         """Until all `sources` have ended and, with `joining`, that workload is gone."""
         async with asyncio.TaskGroup() as group:
             for source in sources:
-                group.create_task(self._read(source))
+                group.create_task(self._read(source, self._query))
             if joining:
                 await self._join(group, joining, {source.place for source in sources})
 
@@ -139,19 +144,18 @@ class _Follower:
             await journal.beyond(position, timeout_seconds=self._api.heartbeat_seconds)
 
     async def _read_from_start(self, place: InstancePlace) -> None:
-        await self._read(await open_source(self._api, place, replace(self._query, tail=None)))
+        query = replace(self._query, tail=None)
+        await self._read(await open_source(self._api, place, query), query)
 
-    async def _read(self, source: Source) -> None:
-        """To its end. When it breaks off that is told, once, and it is opened again."""
+    async def _read(self, source: Source, query: LogsQuery) -> None:
+        """To its end. When it breaks off that is told, once, and it is taken up again."""
+        cursor = LogCursor(is_cut=query.tail is not None)
         is_told = False
         while True:
-            try:
-                async with aclosing(source.lines()) as lines:
-                    async for line in lines:
-                        is_told = False
-                        await self._write(line)
-            finally:
-                source.close()
+            async with aclosing(_new_lines(source, cursor)) as lines:
+                async for line in lines:
+                    is_told = False
+                    await self._write(line)
             if source.error is None:
                 return
             if not is_told:
@@ -162,7 +166,17 @@ class _Follower:
             await asyncio.sleep(REOPEN_SECONDS)
             if source.place not in self._api.state.assignments:
                 return
-            source = await self._reopened(source)
+            wanted = replace(query, tail=None) if cursor.has_moved else query
+            source = await open_source(self._api, source.place, wanted)
 
-    async def _reopened(self, source: Source) -> Source:
-        return await open_source(self._api, source.place, replace(self._query, tail=0))
+
+async def _new_lines(source: Source, cursor: LogCursor) -> AsyncGenerator[bytes, None]:
+    """What `source` has beyond the cursor. It is closed in the end."""
+    cursor.begin()
+    try:
+        async with aclosing(source.lines()) as lines:
+            async for line in lines:
+                if cursor.is_new(*_origin_of(line)):
+                    yield line
+    finally:
+        source.close()

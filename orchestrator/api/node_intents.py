@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.api.bodies import NodePatch, Outcome
+from dataclasses import replace
+
+from orchestrator.api.bodies import NodePatch
 from orchestrator.api.intents import (
     ANYTHING,
     HEALED,
@@ -14,18 +16,24 @@ from orchestrator.api.intents import (
     refused,
     told,
 )
+from orchestrator.model.answers import Outcome
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import ConfigError, NodeNotFound, StateError
+from orchestrator.model.near_names import near_name
 from orchestrator.model.node import Availability, DesiredNode
 from orchestrator.model.records import dump
 from orchestrator.model.rules.faults import unfit_labels
+from orchestrator.model.views import is_declared_lost
 from store.transactions import Check, Delete, Put
+
+LAPSED = "no longer declared lost: its agent has come back since"
 
 
 def change_node(
     state: ClusterState, name: str, patch: NodePatch, precondition: Precondition = ANYTHING
 ) -> Intent:
-    """Change what is said of a node. Declaring it lost holds only while it has no session.
+    """Change what is said of a node. That it is lost is said only while it has no session, and a
+    word that no longer holds is taken away, not given anew.
 
     Raises `ConfigError` for labels that break the rules.
     """
@@ -34,17 +42,19 @@ def change_node(
         raise ConfigError("; ".join(fault.sentence for fault in faults))
     desired, report, session = _rows_of(state, name)
     if not (desired.base or report.base or session.base):
-        return _absent(name, desired, report, session)
+        return refused(no_such_node(state, name), desired, report, session)
     if broken := precondition.broken(desired.base):
         return precondition_failed(f"node {name}", broken, desired)
     if patch.is_declared_lost and session.base:
         return _alive(name, "stop its agent first, or cordon the node instead", session)
     entry = state.desired_nodes.get(name)
-    old = entry.record if entry else DesiredNode()
-    new = _patched(old, patch, is_alive=bool(session.base))
+    stored = entry.record if entry else DesiredNode()
+    old = replace(stored, is_declared_lost=is_declared_lost(state, name) and not session.base)
+    new = _patched(old, patch)
     healed = (HEALED,) if desired.key in state.damaged else ()
-    changes = healed + _changes(old, new)
-    guards = (session,) if patch.is_declared_lost else ()
+    has_lapsed = stored.is_declared_lost and not (old.is_declared_lost or new.is_declared_lost)
+    changes = healed + ((LAPSED,) if has_lapsed else ()) + _changes(old, new)
+    guards = (report, session) if new.is_declared_lost else ()
     if not changes:
         return Intent((desired, *guards), Outcome.UNCHANGED, desired.base)
     put = Put(desired.key, dump(new), desired.base)
@@ -58,7 +68,7 @@ def remove_node(state: ClusterState, name: str, precondition: Precondition = ANY
     if session.base:
         return _alive(name, "stop its agent first, then delete it", session)
     if not (desired.base or report.base):
-        return _absent(name, desired, report, session)
+        return refused(no_such_node(state, name), desired, report, session)
     if broken := precondition.broken(desired.base):
         return precondition_failed(f"node {name}", broken, desired)
     deletes = [Delete(row.key, row.base) for row in (desired, report) if row.base]
@@ -78,14 +88,13 @@ def _rows_of(state: ClusterState, name: str) -> tuple[Check, Check, Check]:
     return desired, report, session
 
 
-def _patched(old: DesiredNode, patch: NodePatch, *, is_alive: bool) -> DesiredNode:
-    """What was said of an earlier death is not said again of a node that lives."""
+def _patched(old: DesiredNode, patch: NodePatch) -> DesiredNode:
     labels = {**old.labels, **patch.labels}
     is_lost = old.is_declared_lost if patch.is_declared_lost is None else patch.is_declared_lost
     return DesiredNode(
         availability=Availability(patch.availability or old.availability),
         labels={name: value for name, value in labels.items() if value is not None},
-        is_declared_lost=is_lost and not is_alive,
+        is_declared_lost=is_lost,
     )
 
 
@@ -114,8 +123,10 @@ def _event_kind(old: DesiredNode, new: DesiredNode) -> str:
     return "NodeConfigured"
 
 
-def _absent(name: str, *checks: Check) -> Intent:
-    return refused(NodeNotFound(f"there is no node {name}"), *checks)
+def no_such_node(state: ClusterState, name: str) -> NodeNotFound:
+    near = near_name(name, state.node_names())
+    advice = f"; did you mean {near!r}?" if near else ": `orc get nodes` lists them"
+    return NodeNotFound(f"there is no node {name}{advice}")
 
 
 def _alive(name: str, advice: str, session: Check) -> Intent:

@@ -6,22 +6,16 @@ from collections import Counter
 
 from aiohttp import web
 
-from orchestrator.api.bodies import (
-    ClusterSummary,
-    DamagedRecord,
-    EventList,
-    InstanceList,
-    NodeList,
-    Waiting,
-    WorkloadList,
-)
+from orchestrator.api.bodies import EventList, InstanceList, NodeList, WorkloadList
 from orchestrator.api.context import Api
 from orchestrator.api.feeds import EVENTS, INSTANCES, NODES, WORKLOADS, concerns
+from orchestrator.api.node_intents import no_such_node
 from orchestrator.api.queries import EventsQuery, InstancesQuery, ReadQuery, WorkloadsQuery
 from orchestrator.api.requests import node_name, workload_key
 from orchestrator.api.responses import etag, json_answer
+from orchestrator.model.answers import ClusterSummary, DamagedRecord, Waiting
 from orchestrator.model.cluster_state import ClusterState
-from orchestrator.model.errors import NodeNotFound, StateError, WorkloadNotFound
+from orchestrator.model.errors import StateError, WorkloadNotFound
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.views import instance_of, node_of, status_of, workload_of
@@ -72,7 +66,7 @@ async def show_node(api: Api, request: web.Request, _query: ReadQuery) -> web.Re
     name = node_name(request)
     node = NODES.show(api.state, name, api.view.clock())
     if node is None:
-        raise NodeNotFound(f"there is no node {name}")
+        raise no_such_node(api.state, name)
     desired = api.state.desired_nodes.get(name)
     return json_answer(node, headers=etag(desired.mod_revision if desired else 0))
 
@@ -124,5 +118,8 @@ def find_place(state: ClusterState, name: str) -> InstancePlace:
     except StateError as error:
         raise WorkloadNotFound(str(error)) from None
     if not found:
-        raise WorkloadNotFound(f"there is no instance {name}: it may have been replaced")
+        raise WorkloadNotFound(
+            f"there is no instance {name} (it may have been replaced): `orc get instances` lists "
+            "those that there are"
+        )
     return found[0]

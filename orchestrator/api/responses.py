@@ -8,14 +8,12 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from orchestrator.api.bodies import Outcome, Written
 from orchestrator.api.requests import adapter
+from orchestrator.model.answers import Outcome, Written
+from orchestrator.process.streams import while_connected
 
 NDJSON = "application/x-ndjson"
 REVISION_HEADER = "X-Revision"
-
-DISCONNECT_POLL_SECONDS = 1.0
-"""A client that leaves is noticed by a write; this is for streams with nothing to write."""
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -70,13 +68,9 @@ class Streams:
         assert task is not None
         self._tasks.add(task)
         try:
-            async with asyncio.TaskGroup() as group:
-                leaving = group.create_task(_until_gone(request))
+            async with while_connected(request):
                 await produce(response.write)
-                leaving.cancel()
-            await response.write_eof()
-        except* ConnectionError:
-            pass  # the client has left
+                await response.write_eof()
         finally:
             self._tasks.discard(task)
         return response
@@ -84,10 +78,3 @@ class Streams:
     def break_off(self) -> None:
         for task in self._tasks:
             task.cancel()
-
-
-async def _until_gone(request: web.Request) -> None:
-    """Raises `ConnectionResetError` when the client has left."""
-    while request.transport is not None:  # noqa: ASYNC110 - aiohttp has no event for it
-        await asyncio.sleep(DISCONNECT_POLL_SECONDS)
-    raise ConnectionResetError("the client has gone")

@@ -9,16 +9,13 @@ from aiohttp import web
 
 from orchestrator.api import logs, reads, watch, writes
 from orchestrator.api.bodies import (
-    ClusterSummary,
     EventList,
     InstanceList,
-    LogEntry,
     NodeList,
     NodePatch,
     ScaleRequest,
     WatchLine,
     WorkloadList,
-    Written,
 )
 from orchestrator.api.context import Api
 from orchestrator.api.endpoint import Endpoint
@@ -34,6 +31,7 @@ from orchestrator.api.queries import (
     WriteQuery,
 )
 from orchestrator.api.responses import REVISION_HEADER
+from orchestrator.model.answers import ClusterSummary, LogEntry, Written
 from orchestrator.model.views import Node, Workload, WorkloadInstance
 from orchestrator.model.workload import WorkloadDefinition
 

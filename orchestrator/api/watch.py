@@ -13,7 +13,6 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.api.bodies import WatchLineType
 from orchestrator.api.context import Api
 from orchestrator.api.errors import HistoryGone
 from orchestrator.api.feeds import FEEDS
@@ -22,6 +21,7 @@ from orchestrator.api.queries import WatchQuery
 from orchestrator.api.requests import adapter
 from orchestrator.api.responses import Write
 from orchestrator.cluster.view import ClusterView
+from orchestrator.model.answers import WatchType
 from orchestrator.model.errors import StateError
 from orchestrator.process.problems import ProblemDetails
 
@@ -45,7 +45,7 @@ async def watch(api: Api, request: web.Request, query: WatchQuery) -> web.Stream
             await _follow(api, watcher, position, write)
         except HistoryGone as gone:
             problem = adapter(ProblemDetails).dump_json(problem_of(gone))
-            await write(_line(WatchLineType.ERROR, api.view.revision, problem=problem))
+            await write(_line(WatchType.ERROR, api.view.revision, problem=problem))
 
     return await api.streams.answer(request, produce)
 
@@ -68,7 +68,7 @@ async def _tell(watcher: Watcher, ids: Iterable[Any], revision: int, write: Writ
             await write(bytes(lines))
             lines.clear()
             await asyncio.sleep(0)
-    await write(bytes(lines) + _line(WatchLineType.SYNC, revision))
+    await write(bytes(lines) + _line(WatchType.SYNC, revision))
 
 
 class Watcher:
@@ -104,9 +104,9 @@ class Watcher:
             return None
         if shown is None:
             last = self._told.pop(id_, None) or self._feed.identity(id_)
-            return _line(WatchLineType.DELETED, view.revision, last)
+            return _line(WatchType.DELETED, view.revision, last)
         self._told[id_] = shown
-        kind = WatchLineType.MODIFIED if told or self._is_resumed else WatchLineType.ADDED
+        kind = WatchType.MODIFIED if told or self._is_resumed else WatchType.ADDED
         return _line(kind, view.revision, shown)
 
     def _touched(self, keys: Iterable[str]) -> Iterator[Any]:
@@ -118,9 +118,7 @@ class Watcher:
             yield from self._feed.touched(self._view.state, parsed)
 
 
-def _line(
-    kind: WatchLineType, revision: int, shown: object = None, *, problem: bytes = b""
-) -> bytes:
+def _line(kind: WatchType, revision: int, shown: object = None, *, problem: bytes = b"") -> bytes:
     """A `WatchLine` as it is sent: without the members that it does not have."""
     line = f'{{"type":"{kind}","revision":{revision}'.encode()
     if shown is not None:

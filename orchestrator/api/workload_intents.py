@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.api.bodies import Outcome
 from orchestrator.api.differences import differences
 from orchestrator.api.intents import (
     ANYTHING,
@@ -17,6 +16,7 @@ from orchestrator.api.intents import (
     refused,
     told,
 )
+from orchestrator.model.answers import Outcome
 from orchestrator.model.cluster_state import ClusterState, Entry
 from orchestrator.model.errors import ConfigError, StateError, WorkloadNotFound
 from orchestrator.model.keys import RevisionName

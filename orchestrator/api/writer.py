@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from orchestrator.api.bodies import NodePatch, Outcome, Written
+from orchestrator.api.bodies import NodePatch
 from orchestrator.api.errors import NotCurrent, TooLarge
 from orchestrator.api.intents import ANYTHING, Happening, Intent, Precondition
 from orchestrator.api.node_intents import change_node, remove_node
 from orchestrator.api.workload_intents import apply_workload, delete_workload, scale_workload
 from orchestrator.cluster.view import ClusterView
+from orchestrator.model.answers import Outcome, Written
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import StateError
 from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
+from store.commit import commit
 from store.errors import LeaseNotFound, OutcomeUnknown, Unavailable
 from store.patience import Patience
 from store.transactions import (
@@ -27,7 +29,7 @@ from store.transactions import (
     Mutation,
     Put,
     Transaction,
-    commit,
+    new_op,
 )
 
 MAX_TRIES = 10
@@ -126,10 +128,8 @@ class DesiredWriter:
         if intent.happening:
             mutations = (*mutations, await self._event(intent.happening))
         _require_room(mutations)
-        op = f"{self._rng.getrandbits(64):016x}"
-        outcome = await commit(
-            self._view.store, Transaction(mutations, op, fence=None), self._patience
-        )
+        transaction = Transaction(mutations, new_op(self._rng), fence=None)
+        outcome = await commit(self._view.store, transaction, self._patience)
         assert isinstance(outcome, Committed | Conflict), "no fence was given, so none is lost"
         return outcome
 

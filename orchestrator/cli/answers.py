@@ -1,17 +1,16 @@
-"""What the API answers, as values: read leniently, so that a newer server may say more."""
+"""Reading what the API answers: leniently, so that a newer server may say more."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.cli.errors import Misunderstood, Refused
-from orchestrator.model.node import Leader
+from orchestrator.model.answers import Identity, WatchType
 
 T = TypeVar("T")
 
@@ -25,85 +24,14 @@ class Listing(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a write has come to. `revision` is the store's after it; `changes` is for people.
-
-    `outcome` is created, configured, unchanged or deleted.
-    """
-
-    revision: int
-    outcome: str
-    generation: int = 0
-    changes: tuple[str, ...] = ()
-
-
-class WatchType(StrEnum):
-    ADDED = "ADDED"
-    MODIFIED = "MODIFIED"
-    DELETED = "DELETED"
-    SYNC = "SYNC"
-    """All changes up to `revision` have been told."""
-    ERROR = "ERROR"
-    """The watch ends here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    name: str = ""
-    namespace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class WatchEvent(Generic[T]):
     """One line of a watch. `object` is None for SYNC, and for DELETED, where only its identity
     is certain."""
 
     type: WatchType
     revision: int
-    identity: Identity = Identity()
+    identity: Identity = field(default_factory=Identity)
     object: T | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """`time` is RFC 3339 and `text` has no newline. `stream` is stdout, stderr, or `system` for
-    what the server has to say itself."""
-
-    instance: str
-    container: str
-    time: str
-    stream: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    workload: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedRecord:
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterSummary:
-    """The cluster as one replica sees it; counts by status."""
-
-    replica: str
-    address: str
-    revision: int
-    is_synced: bool
-    leader: Leader | None
-    workloads: int
-    silent_seconds: float | None = None
-    instances: dict[str, int] = field(default_factory=dict)
-    nodes: dict[str, int] = field(default_factory=dict)
-    waiting: tuple[Waiting, ...] = ()
-    damaged: tuple[DamagedRecord, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @cache

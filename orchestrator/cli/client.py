@@ -13,18 +13,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from orchestrator.cli.answers import (
-    ClusterSummary,
-    Listing,
-    LogLine,
-    WatchEvent,
-    Written,
-    read,
-    read_event,
-    read_listing,
-)
+from orchestrator.cli.answers import Listing, WatchEvent, read, read_event, read_listing
 from orchestrator.cli.errors import NotFound
 from orchestrator.cli.transport import Patience, Transport
+from orchestrator.model.answers import ClusterSummary, LogEntry, Written
 from orchestrator.model.manifest import to_document
 from orchestrator.model.node import Availability, Event
 from orchestrator.model.views import Node, Workload, WorkloadInstance
@@ -154,14 +146,14 @@ class ApiClient:
         container: str | None = None,
         follow: bool = False,
         tail: int | None = None,
-    ) -> AsyncGenerator[LogLine, None]:
+    ) -> AsyncGenerator[LogEntry, None]:
         """Lines of a workload's instances, or of the instance of that name."""
         path = f"/v1/instances/{_part(of)}" if isinstance(of, str) else _workload_path(of)
         query = _query(container=container, follow="true" if follow else None, tail=tail)
         stream = self._transport.stream(f"{path}/logs", query=query, may_be_silent=True)
         async with aclosing(stream) as lines:
             async for line in lines:
-                yield read(LogLine, line)
+                yield read(LogEntry, line)
 
     async def watch(
         self, form: type[T], *, namespace: str | None = None, name: str | None = None

@@ -12,9 +12,11 @@ from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Generic, TypeVar
 
-from orchestrator.cli.answers import LogLine, WatchEvent, WatchType
+from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.errors import Refused, ServerUnreachable, StreamBroken
+from orchestrator.model.answers import LogEntry, WatchType
+from orchestrator.model.log_cursor import LogCursor
 from orchestrator.model.workload import WorkloadKey
 
 T = TypeVar("T")
@@ -94,42 +96,31 @@ async def follow_logs(
     *,
     container: str | None = None,
     tail: int | None = None,
-) -> AsyncGenerator[LogLine, None]:
+) -> AsyncGenerator[LogEntry, None]:
     """Lines so far and those that come, each once, until there can be no more of them."""
-    cursor = _Cursor()
+    cursor = LogCursor(is_cut=tail is not None)
     outage = _Outage()
-    while not cursor.is_at_end:
+    is_at_end = False
+    while not is_at_end:
         wanted = None if cursor.has_moved else tail
         lines = client.logs(of, container=container, follow=True, tail=wanted)
-        async with outage.borne(), aclosing(cursor.fresh_in(lines)) as fresh:
-            async for line in fresh:
+        async with outage.borne(), aclosing(_new_lines(lines, cursor)) as news:
+            async for line in news:
                 outage.end()
                 yield line
+            is_at_end = True
 
 
-class _Cursor:
-    """How far the logs have been read: the time of each container's last line."""
-
-    def __init__(self) -> None:
-        self._times: dict[tuple[str, str], str] = {}
-        self.is_at_end = False
-
-    @property
-    def has_moved(self) -> bool:
-        return bool(self._times)
-
-    async def fresh_in(self, lines: AsyncGenerator[LogLine, None]) -> AsyncGenerator[LogLine, None]:
-        """What one stream says beyond the last one. What the server says itself is always new."""
-        before = dict(self._times)
-        async with aclosing(lines):
-            async for line in lines:
-                source = (line.instance, line.container)
-                if line.stream == "system":
-                    yield line
-                elif line.time > before.get(source, ""):
-                    self._times[source] = line.time
-                    yield line
-        self.is_at_end = True
+async def _new_lines(
+    lines: AsyncGenerator[LogEntry, None], cursor: LogCursor
+) -> AsyncGenerator[LogEntry, None]:
+    """What one stream says beyond the cursor. What the server says itself is always new."""
+    cursor.begin()
+    async with aclosing(lines):
+        async for line in lines:
+            source = (line.instance, line.container)
+            if line.stream == "system" or cursor.is_new(source, line.time):
+                yield line
 
 
 class _Outage:

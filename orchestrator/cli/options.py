@@ -49,7 +49,10 @@ _CONNECTION_OPTIONS = (
         {"metavar": "URL", "multiple": True},
     ),
     _ConnectionOption(
-        "--token-file", "token_file", "The file with the bearer token.", {"type": _FILE}
+        "--token-file",
+        "token_file",
+        "The file with the bearer token, which only servers named by --server are sent.",
+        {"type": _FILE},
     ),
     _ConnectionOption(
         "--ca-file",

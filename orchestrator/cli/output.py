@@ -16,7 +16,7 @@ from orchestrator.cli.kinds import Kind
 from orchestrator.cli.tables import NOTHING, format_line, format_table, lines_of, widths_of
 
 if TYPE_CHECKING:
-    from orchestrator.cli.answers import Identity
+    from orchestrator.model.answers import Identity
 
 
 class Format(StrEnum):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.cli.discovery import find_servers
-from orchestrator.cli.errors import ServerUnreachable
+from orchestrator.cli.discovery import find_servers, parse_servers
+from orchestrator.cli.errors import Misuse, ServerUnreachable
 
 if TYPE_CHECKING:  # slow to import, and `orc --help` does without
     from orchestrator.cli.client import ApiClient
@@ -35,16 +35,33 @@ class Session:
     async def _run(self, work: Callable[[ApiClient], Coroutine[None, None, T]]) -> T:
         from orchestrator.cli.client import ApiClient
         from orchestrator.process.tls import client_tls
-        from orchestrator.process.tokens import read_tokens
 
-        servers = find_servers(self.servers, self.data_dir, os.environ)
-        token = read_tokens(self.token_file)[0] if self.token_file else ""
+        named = parse_servers(self.servers)
+        servers = find_servers(named, self.data_dir, os.environ)
+        token = self._token_for(named)
         tls = client_tls(self.ca_file) if self.ca_file else None
         async with ApiClient(servers, token=token, tls=tls) as client:
             try:
                 return await work(client)
             except ServerUnreachable as error:
-                raise error if self.servers else _not_running(error) from None
+                raise error if named else _not_running(error) from None
+
+    def _token_for(self, named: Sequence[str]) -> str:
+        """Only for servers that were named: where a local cluster was, anybody may listen now.
+
+        Raises `Misuse` if it could be overheard.
+        """
+        if not (named and self.token_file):
+            return ""
+        from orchestrator.process.address import may_carry_a_token
+        from orchestrator.process.tokens import read_tokens
+
+        if overheard := [each for each in named if not may_carry_a_token(each)]:
+            raise Misuse(
+                f"the token would go to {overheard[0]} in clear: write https://, or leave out "
+                "--token-file and ORC_TOKEN_FILE"
+            )
+        return read_tokens(self.token_file)[0]
 
 
 def _not_running(error: ServerUnreachable) -> ServerUnreachable:

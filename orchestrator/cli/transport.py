@@ -61,7 +61,7 @@ class Patience:
 
 class Transport:
     """`servers` are base URLs; the one that answered last is asked first. Open it with `async
-    with`."""
+    with`. No redirect is followed: the token would go wherever it leads."""
 
     def __init__(
         self,
@@ -118,7 +118,12 @@ class Transport:
 
         async def ask(server: str) -> Any:
             async with self._session.request(
-                method, server + path, params=query, json=body, timeout=self._patience.for_answer()
+                method,
+                server + path,
+                params=query,
+                json=body,
+                timeout=self._patience.for_answer(),
+                allow_redirects=False,
             ) as response:
                 content = await response.read()
             _check(response.status, content)
@@ -135,7 +140,9 @@ class Transport:
 
         async def ask(server: str) -> aiohttp.ClientResponse:
             timeout = self._patience.for_stream(may_be_silent=may_be_silent)
-            response = await self._session.get(server + path, params=query, timeout=timeout)
+            response = await self._session.get(
+                server + path, params=query, timeout=timeout, allow_redirects=False
+            )
             if response.status != HTTPStatus.OK:
                 async with response:
                     _check(response.status, await response.read())

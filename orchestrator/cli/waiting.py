@@ -9,11 +9,11 @@ from contextlib import aclosing, contextmanager
 
 import click
 
-from orchestrator.cli.answers import WatchType
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.columns import desired_replicas, duration_text
 from orchestrator.cli.errors import NotFound, WaitTimeout
 from orchestrator.cli.following import follow_watch
+from orchestrator.model.answers import WatchType
 from orchestrator.model.views import Workload
 from orchestrator.model.workload import WorkloadKey
 

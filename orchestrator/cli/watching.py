@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.answers import Identity, WatchEvent, WatchType
+from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import FORMS, ApiClient
 from orchestrator.cli.columns import Setting, columns_of
 from orchestrator.cli.commands.get import Question, setting_for
@@ -19,6 +19,7 @@ from orchestrator.cli.kinds import Kind
 from orchestrator.cli.options import workload_key
 from orchestrator.cli.output import Format, RunningTable, name_of, plain
 from orchestrator.cli.tables import lines_of
+from orchestrator.model.answers import Identity, WatchType
 
 
 async def watch_on(client: ApiClient, question: Question, form: Format) -> None:

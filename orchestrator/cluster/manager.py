@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import NamedTuple
 
-from orchestrator.cluster.view import ClusterView, Listener
-from orchestrator.model.errors import NodeNotFound, StateError
-from orchestrator.model.keys import Kind
+from orchestrator.cluster.view import ClusterView
+from orchestrator.model.errors import NodeNotFound
 from orchestrator.model.membership import ClusterEvent, NodeAdded, NodeRemoved, NodeUpdated
 from orchestrator.model.views import Node, node_of
+
+
+class Look(NamedTuple):
+    """The revisions of all that is said of a node; 0: nothing is."""
+
+    session: int = 0
+    report: int = 0
+    desired: int = 0
+
+
+ABSENT = Look()
 
 
 class EtcdClusterManager:
@@ -28,46 +39,48 @@ class EtcdClusterManager:
         return [self._node(name) for name in self._view.state.node_names()]
 
     async def subscribe(self) -> AsyncIterator[ClusterEvent]:
-        """A reader that is too slow for all the changes misses what came and went meanwhile."""
-        known = set(self._view.state.sessions)
-        while True:
-            with self._view.listen() as listener:
-                for name in sorted(known ^ set(self._view.state.sessions)):
-                    if event := self._of_session(name, known):
-                        yield event
-                with suppress(StateError):
-                    async for event in self._events(listener, known):
-                        yield event
+        """There is no queue to overflow: a reader that is slow misses what came and went."""
+        news = asyncio.Event()
 
-    async def _events(self, listener: Listener, known: set[str]) -> AsyncIterator[ClusterEvent]:
-        """Raises `StateError` when the reader has fallen behind."""
-        async for changes in listener:
-            for change in changes:
-                if event := self._event(change.key, known):
+        def wake(_workloads: object, touches_nodes: bool) -> None:
+            if touches_nodes:
+                news.set()
+
+        with self._view.waking(wake):
+            seen = self._look()
+            while True:
+                await news.wait()
+                news.clear()
+                before, seen = seen, self._look()
+                for event in self._events(before, seen):
                     yield event
 
-    def _event(self, key: str, known: set[str]) -> ClusterEvent | None:
-        """What a change means, by the state as it is now: of two quick changes the last counts."""
-        try:
-            parsed = self._view.keys.parse(key)
-        except StateError:
-            return None
-        name = parsed.name
-        if parsed.kind in {Kind.DESIRED_NODE, Kind.NODE_REPORT} and isinstance(name, str):
-            return NodeUpdated(self._node(name))
-        if parsed.kind is not Kind.SESSION or not isinstance(name, str):
-            return None
-        return self._of_session(name, known)
+    def _look(self) -> dict[str, Look]:
+        return {name: self._look_at(name) for name in self._view.state.node_names()}
 
-    def _of_session(self, name: str, known: set[str]) -> ClusterEvent | None:
-        is_there = name in self._view.state.sessions
-        if is_there == (name in known):
-            return None
-        if is_there:
-            known.add(name)
+    def _look_at(self, name: str) -> Look:
+        state = self._view.state
+        session, report = state.sessions.get(name), state.reports.get(name)
+        desired = state.desired_nodes.get(name)
+        return Look(
+            session.create_revision if session else 0,
+            report.mod_revision if report else 0,
+            desired.mod_revision if desired else 0,
+        )
+
+    def _events(
+        self, before: Mapping[str, Look], after: Mapping[str, Look]
+    ) -> Iterator[ClusterEvent]:
+        for name in sorted({*before, *after}):
+            if event := self._event(name, before.get(name, ABSENT), after.get(name, ABSENT)):
+                yield event
+
+    def _event(self, name: str, was: Look, now: Look) -> ClusterEvent | None:
+        if now.session and not was.session:
             return NodeAdded(self._node(name))
-        known.discard(name)
-        return NodeRemoved(self._node(name))
+        if was.session and not now.session:
+            return NodeRemoved(self._node(name))
+        return NodeUpdated(self._node(name)) if now not in {was, ABSENT} else None
 
     def _node(self, name: str) -> Node:
         return node_of(self._view.state, name, self._view.clock())

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from store.errors import StoreError
 from store.mirror import Mirror
 from store.patience import Clock
-from store.protocol import Store
+from store.protocol import PROGRESS_SECONDS, Store
 from store.values import RangeOp
 
 STORE_LIMIT_SECONDS = 1.5
-SILENCE_LIMIT_SECONDS = 30.0
-"""Three of the progress notifications that etcd is asked to send."""
+SILENCE_LIMIT_SECONDS = 3 * PROGRESS_SECONDS
+"""By then the mirror has given a silent watch up, and another has said nothing either."""
 
 Probe = Callable[[], Awaitable[str | None]]
 

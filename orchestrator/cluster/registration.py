@@ -11,15 +11,26 @@ import random
 
 import structlog
 
+from orchestrator.cluster.reading import read_until_answered
 from orchestrator.model.errors import ClusterError, StateError
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import NodeSession
 from orchestrator.model.records import dump, load
+from store.commit import commit
 from store.errors import LeaseNotFound, OutcomeUnknown, SessionLost, Unavailable
 from store.patience import Clock, Patience
 from store.protocol import Store
 from store.session import Session
-from store.transactions import Committed, Conflict, Put, SessionFence, Transaction, commit
+from store.transactions import (
+    Committed,
+    Conflict,
+    Delete,
+    Outcome,
+    Put,
+    SessionFence,
+    Transaction,
+    new_op,
+)
 from store.values import KeyValue, RangeOp
 
 log = structlog.get_logger()
@@ -56,9 +67,8 @@ class Registration:
         key = self._keys.session(self.node)
         while True:
             put = Put(key, dump(self._identity), base=0, lease=self.session.lease_id)
-            op = f"{self._rng.getrandbits(96):024x}"
             try:
-                outcome = await commit(self._store, Transaction((put,), op, None), patience)
+                outcome = await self._commit(put, patience)
             except LeaseNotFound as error:
                 raise SessionLost(f"the session ended before it was registered: {error}") from error
             if isinstance(outcome, Committed):
@@ -67,16 +77,15 @@ class Registration:
             await self._end_former_self(key, patience)
 
     async def _end_former_self(self, key: str, patience: Patience) -> None:
-        found = await self._read(key, patience)
-        if found is None:
+        kvs = (await read_until_answered(self._store, RangeOp(key), patience)).kvs
+        if not kvs:
             return
-        holder = self._holder(key, found)
-        if holder.agent_id != self._identity.agent_id:
-            raise ClusterError(
-                f"the node name {self.node!r} is in use by the agent with pid {holder.pid} on"
-                f" {holder.hostname or 'an unknown host'}: stop that one, or choose another --node"
-            )
+        found = kvs[0]
+        self._refuse_others(key, found)
         log.info("ending the session of this agent's former life", lease=found.lease)
+        if not found.lease:  # somebody has written over the row, and so taken it off its lease
+            await self._commit(Delete(key, found.mod_revision), patience)
+            return
         try:
             async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
                 with attempt:
@@ -84,12 +93,25 @@ class Registration:
         except LeaseNotFound:
             log.info("that session has ended already")
 
-    async def _read(self, key: str, patience: Patience) -> KeyValue | None:
-        result = None
-        async for attempt in patience.retrying(Unavailable):
-            with attempt:
-                result = await self._store.range(RangeOp(key))
-        return result.kvs[0] if result and result.kvs else None
+    async def _commit(self, mutation: Put | Delete, patience: Patience) -> Outcome:
+        return await commit(
+            self._store, Transaction((mutation,), new_op(self._rng), None), patience
+        )
+
+    def _refuse_others(self, key: str, found: KeyValue) -> None:
+        holder = self._holder(key, found)
+        if holder.agent_id == self._identity.agent_id:
+            return
+        which = (
+            f"the node name {self.node!r} is in use by the agent with pid {holder.pid} on"
+            f" {holder.hostname or 'an unknown host'}"
+        )
+        if found.lease:
+            raise ClusterError(f"{which}: stop that one, or choose another --node")
+        raise ClusterError(
+            f"{which}, and its session has no lease that could end: once that agent is stopped,"
+            f" delete the key {key}, or choose another --node"
+        )
 
     def _holder(self, key: str, found: KeyValue) -> NodeSession:
         try:

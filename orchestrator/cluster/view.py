@@ -1,31 +1,24 @@
 """`ClusterView`: the store's contents, decoded and kept current by one watch.
 
-Every controller replica has one; planner, API and metrics read its `state`. It tells listeners
+Every controller replica has one; planner, API and metrics read its `state`. It tells who asks
 *that* something changed and at which revision, so that they look again; it decides nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.model.cluster_state import ClusterState, Row
-from orchestrator.model.errors import StateError
 from orchestrator.model.keys import Keys, Kind
 from orchestrator.model.workload import WorkloadKey
 from store.mirror import Batch, Mirror
 from store.patience import Clock
 from store.protocol import Store
 from store.transactions import Conflict, Mutation
-
-LISTENER_LIMIT = 10_000
-"""Changes that one slow listener may leave unread before it is told to list again."""
-
 
 OF_NODES = frozenset({Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION})
 
@@ -44,34 +37,6 @@ class ChangeSink(Protocol):
     def offer(self, changes: list[ViewChange]) -> None: ...
 
 
-class Listener:
-    """Changes in order, for one reader. Raises `StateError` when the reader is too slow."""
-
-    def __init__(self) -> None:
-        self._changes: deque[ViewChange] = deque()
-        self._has_news = asyncio.Event()
-        self._overflowed = False
-
-    def offer(self, changes: list[ViewChange]) -> None:
-        if len(self._changes) + len(changes) > LISTENER_LIMIT:
-            self._overflowed = True
-            self._changes.clear()
-        elif not self._overflowed:
-            self._changes.extend(changes)
-        self._has_news.set()
-
-    async def __aiter__(self) -> AsyncIterator[list[ViewChange]]:
-        while True:
-            await self._has_news.wait()
-            self._has_news.clear()
-            if self._overflowed:
-                raise StateError("this watch fell too far behind; list again and watch from there")
-            changes = list(self._changes)
-            self._changes.clear()
-            if changes:
-                yield changes
-
-
 class ClusterView:
     """`run` keeps `state` current until the store is found to be another one (StoreReplaced)."""
 
@@ -81,7 +46,7 @@ class ClusterView:
         self.clock = clock
         self.state = ClusterState(keys)
         self.mirror = Mirror(store, keys.root, self._fold, clock=clock, rng=rng)
-        self._listeners: list[ChangeSink] = []
+        self._sinks: list[ChangeSink] = []
         self._wakes: list[Wake] = []
 
     async def run(self) -> None:
@@ -131,19 +96,10 @@ class ClusterView:
         finally:
             self._wakes.remove(wake)
 
-    @contextmanager
-    def listen(self) -> Iterator[Listener]:
-        listener = Listener()
-        self._listeners.append(listener)
-        try:
-            yield listener
-        finally:
-            self._listeners.remove(listener)
-
     def attach(self, sink: ChangeSink) -> None:
         """Offer `sink` each batch's changes for good, in the very step that brings them into
         `state`; it must not await."""
-        self._listeners.append(sink)
+        self._sinks.append(sink)
 
     def _fold(self, batch: Batch) -> None:
         now = self.clock()
@@ -162,12 +118,12 @@ class ClusterView:
         self._tell(batch, frozenset(touched), touches_nodes)
 
     def _tell(self, batch: Batch, touched: frozenset[WorkloadKey], touches_nodes: bool) -> None:
-        if self._listeners:
+        if self._sinks:
             changes = [
                 ViewChange(change.kv.mod_revision if change.kv else batch.revision, change.key)
                 for change in batch.changes
             ]
-            for listener in self._listeners:
-                listener.offer(changes)
+            for sink in self._sinks:
+                sink.offer(changes)
         for wake in self._wakes:
             wake(touched, touches_nodes)

@@ -8,9 +8,8 @@ one contested or unfit workload holds up no other.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import structlog
 
@@ -20,6 +19,7 @@ from orchestrator.model.actions import Change, Plan
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import ClusterError
 from orchestrator.model.workload import WorkloadKey
+from store.commit import commit_as_leader
 from store.errors import LeaseNotFound, Refused, StoreError
 from store.patience import Patience
 from store.protocol import Store
@@ -32,22 +32,31 @@ from store.transactions import (
     Put,
     Transaction,
     batched,
-    commit,
+    new_op,
 )
 
 log = structlog.get_logger()
 
 
+NEXT_MOVE = (
+    "start this replica again, unless its supervisor does, and it stands by; if etcd was wiped or"
+    " restored, agents obey it only when started once with --accept-store"
+)
+
+
 class LeadershipLost(ClusterError):
     """Another replica leads, or may. This process must not decide anything any more."""
+
+    def __init__(self, finding: str) -> None:
+        super().__init__(f"{finding}. What runs goes on; {NEXT_MOVE}")
 
 
 @dataclass(slots=True)
 class Report:
     """What became of a plan. `revision` is that of its last commit.
 
-    `open_workloads` were not committed; those of them in `put_off` the store has refused by
-    themselves, so that trying again at once would only be refused again.
+    `open_workloads` were not committed, or not to their last part; those of them in `put_off` the
+    store has refused by themselves, so that trying again at once would only be refused again.
     """
 
     revision: int = 0
@@ -55,7 +64,7 @@ class Report:
     open_workloads: set[WorkloadKey] = field(default_factory=set)
     put_off: set[WorkloadKey] = field(default_factory=set)
     was_interrupted: bool = False
-    conflicts: list[tuple[Conflict, Transaction]] = field(default_factory=list)
+    conflicts: list[tuple[Conflict, Transaction[Leadership]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +100,38 @@ class Committer:
         `state` goes on while we wait for the store; so all guards are taken from it at once.
         Raises `LeadershipLost`, and `StoreError` when the store gives no definite answer.
         """
-        parts = [Part(change, mutations_of(change, state)) for change in plan.changes]
-        report = Report(open_workloads={change.workload for change in plan.changes})
-        written: dict[str, int] = {}
-        for each in _rounds(parts):
-            for batch in [[part] for part in each] if self._is_cautious else [each]:
-                await self._carry_out_batch(batch, written, report)
-                if report.was_interrupted and not self._is_cautious:
-                    self._is_cautious = True
-                    return report
+        queues: dict[WorkloadKey, list[Part]] = {}
+        for change in plan.changes:
+            part = Part(change, mutations_of(change, state))
+            queues.setdefault(change.workload, []).append(part)
+        report = Report(open_workloads=set(queues))
+        if self._is_cautious:
+            await self._one_by_one(queues, report)
+        else:
+            await self._together(queues, report)
         self._is_cautious = report.was_interrupted
         return report
+
+    async def _together(self, queues: Mapping[WorkloadKey, list[Part]], report: Report) -> None:
+        """The first part of every workload, then every second one...: parts build on each other."""
+        written: dict[str, int] = {}
+        for turn in range(max(map(len, queues.values()), default=0)):
+            due = [queue[turn] for queue in queues.values() if turn < len(queue)]
+            if not await self._carry_out_batch(due, written, report):
+                return
+            report.open_workloads = {
+                workload for workload, queue in queues.items() if turn + 1 < len(queue)
+            }
+
+    async def _one_by_one(self, queues: Mapping[WorkloadKey, list[Part]], report: Report) -> None:
+        """A part that fails holds up its workload's later ones, as these build on it."""
+        for workload, queue in queues.items():
+            written: dict[str, int] = {}
+            for part in queue:
+                if not await self._carry_out_batch([part], written, report):
+                    break
+            else:
+                report.open_workloads.discard(workload)
 
     async def tell(self, kind: str, subject: str, reason: str) -> None:
         """An event of its own, beside those of changes; no term of office ends over a lost one.
@@ -109,9 +139,7 @@ class Committer:
         Raises `LeadershipLost`.
         """
         try:
-            row = await self._events.put_for(kind, subject, reason)
-            transaction = Transaction((row,), self._new_op(), self._leadership)
-            outcome = await commit(self._store, transaction, self._patience())
+            outcome = await self._commit_event(kind, subject, reason)
         except StoreError as error:
             log.warning("an event is lost", kind=kind, subject=subject, problem=str(error))
             return
@@ -119,23 +147,37 @@ class Committer:
             raise LeadershipLost(f"another replica leads since before {outcome.revision}")
         log.info(kind, subject=subject, reason=reason)
 
+    async def _commit_event(self, kind: str, subject: str, reason: str) -> Outcome:
+        """On a lease that may have ended: then on a new one."""
+        try:
+            return await self._try_event(kind, subject, reason)
+        except LeaseNotFound:
+            self._events.forget_lease()
+            return await self._try_event(kind, subject, reason)
+
+    async def _try_event(self, kind: str, subject: str, reason: str) -> Outcome:
+        row = await self._events.put_for(kind, subject, reason)
+        transaction = Transaction((row,), self._new_op(), self._leadership)
+        return await commit_as_leader(self._store, transaction, self._patience())
+
     async def _carry_out_batch(
         self, parts: Sequence[Part], written: dict[str, int], report: Report
-    ) -> None:
+    ) -> bool:
+        """Whether all of them are committed."""
         changes = [part.change for part in parts]
         try:
             groups = [await self._group(part, written) for part in parts]
             for transaction in batched(groups, self._leadership, self._new_op):
-                outcome = await commit(self._store, transaction, self._patience())
+                outcome = await commit_as_leader(self._store, transaction, self._patience())
                 if not _is_done(outcome, transaction, report):
-                    return
+                    return False
                 written.update(_written(transaction, report.revision))
         except Refused as refusal:
             self._note_refusal(refusal, changes, report)
-            return
-        report.open_workloads -= {change.workload for change in changes}
+            return False
         for change in changes:
             _log_change(change, report.revision)
+        return True
 
     async def _group(self, part: Part, written: dict[str, int]) -> tuple[Mutation, ...]:
         rows = [
@@ -156,10 +198,10 @@ class Committer:
         log.error("the store refuses a commit", problem=str(refusal), workloads=workloads)
 
     def _new_op(self) -> str:
-        return f"{self._rng.getrandbits(96):024x}"
+        return new_op(self._rng)
 
 
-def _is_done(outcome: Outcome, transaction: Transaction, report: Report) -> bool:
+def _is_done(outcome: Outcome, transaction: Transaction[Leadership], report: Report) -> bool:
     if isinstance(outcome, FenceLost):
         raise LeadershipLost(f"another replica leads since before {outcome.revision}")
     if isinstance(outcome, Conflict):
@@ -172,15 +214,7 @@ def _is_done(outcome: Outcome, transaction: Transaction, report: Report) -> bool
     return True
 
 
-def _rounds(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    """The first part of every workload, then every second part...: parts build on each other."""
-    queues = [list(group) for _, group in groupby(parts, key=lambda part: part.change.workload)]
-    while queues:
-        yield [each.pop(0) for each in queues]
-        queues = [each for each in queues if each]
-
-
-def _written(transaction: Transaction, revision: int) -> dict[str, int]:
+def _written(transaction: Transaction[Leadership], revision: int) -> dict[str, int]:
     puts = (each for each in transaction.mutations if isinstance(each, Put))
     return {put.key: revision for put in puts}
 

@@ -88,7 +88,7 @@ class LeaderLoop:
 
     async def _stand(self, session: Session) -> None:
         """One candidacy: returns when it has come to nothing before it led."""
-        end: LeadershipLost | None = None
+        end: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 await session.open(self._patience(inf))
@@ -100,7 +100,7 @@ class LeaderLoop:
             else:
                 log.warning("this candidacy has failed", problem=str(failed.exceptions[0]))
         except* LeadershipLost as lost:
-            end = LeadershipLost(str(lost.exceptions[0]))
+            end = lost.exceptions[0]
         if end:
             raise end
 

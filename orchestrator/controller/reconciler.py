@@ -2,7 +2,8 @@
 
 A wake-up carries no news: a watch event, a timer and the slow full pass all come here, and the
 same code looks at the mirror. What has just been committed is planned again only once the
-mirror shows it.
+mirror shows it. What waits for room on some node is planned again only once something may have
+made room: else each piece of news would cost a look at all that waits.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Reconciler:
         self._dirty: set[WorkloadKey] = set()
         self._queue: dict[WorkloadKey, None] = {}
         self._unplaced: frozenset[WorkloadKey] = frozenset()
+        self._releases_seen: int | None = None
         self._wake_at: dict[WorkloadKey, float] = {}
         self._full_pass_at = self._patience_since = view.clock()
         self._is_mass_loss = False
@@ -97,6 +99,7 @@ class Reconciler:
                     await asyncio.sleep(RETRY_SECONDS / 5)
                     continue
                 await self._pass()
+                await asyncio.sleep(0)  # a slice that changes nothing has awaited nothing
 
     async def _wait_for_work(self) -> None:
         due = min([self._full_pass_at, *self._wake_at.values()])
@@ -134,20 +137,22 @@ class Reconciler:
             await self._commit(made)
 
     def _enqueue(self, now: float) -> None:
-        """What has changed or is due, or all. What waits for room is tried again with it."""
+        """What has changed or is due, or all; then what waits for room, if there may be some."""
         news = self._dirty | {workload for workload, at in self._wake_at.items() if at <= now}
         self._dirty = set()
         if now >= self._full_pass_at:
             self._full_pass_at = now + self._settings.full_pass_seconds
             news.update(self._view.state.workload_keys())
-        if news:
-            self._queue.update(dict.fromkeys(sorted(news | self._unplaced)))
+        releases = self._view.state.releases
+        hopeful = self._unplaced if releases != self._releases_seen else frozenset()
+        self._releases_seen = releases
+        self._queue.update(dict.fromkeys([*sorted(news), *sorted(hopeful)]))
 
     def _remember(self, made: Plan, scope: set[WorkloadKey]) -> None:
         for workload in scope:
             self._wake_at.pop(workload, None)
         self._wake_at.update(made.wake_at)
-        self._unplaced = (self._unplaced - scope) | made.unplaced
+        self._unplaced = (self._unplaced - scope).union(made.unplaced)
 
     async def _commit(self, made: Plan) -> None:
         try:
@@ -174,5 +179,7 @@ class Reconciler:
                 f"the watch has not delivered revision {report.revision} for"
                 f" {self._settings.mirror_patience_seconds:g} s: leading blindly helps nobody"
             ) from None
+        if report.was_interrupted:
+            self._releases_seen = None  # some room that was meant for another may be left
         if report.was_interrupted and not report.committed:
             await asyncio.sleep(RETRY_SECONDS / 10)

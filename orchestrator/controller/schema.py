@@ -5,8 +5,9 @@ from __future__ import annotations
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.records import Schema, dump
+from store.commit import commit_as_leader
 from store.patience import Patience
-from store.transactions import Leadership, Put, Transaction, commit
+from store.transactions import Leadership, Put, Transaction
 
 VERSION = Schema().version
 
@@ -20,7 +21,7 @@ async def ensure_schema(
     if view.state.schema is None and key not in view.state.damaged:
         put = Put(key, dump(Schema(VERSION, store_id)), base=0)
         op = f"schema-{leadership.epoch}"
-        await commit(view.store, Transaction((put,), op, leadership), patience)
+        await commit_as_leader(view.store, Transaction((put,), op, leadership), patience)
     check_schema(view)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from orchestrator.agent.agent import Agent
@@ -60,8 +59,8 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
         for warning in warnings:
             log.warning(warning)
         try:
-            registry = new_registry("agent")
             runtime = ProcessRuntime(home.containers)
+            registry = new_registry("agent")
             agent = Agent(
                 store,
                 Keys(settings.root),
@@ -73,26 +72,29 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
                 clock=boottime,
                 rng=rng,
             )
-            ready = {
-                "store": store_probe(store, settings.root),
-                "mirror": mirror_probe(agent.mirror, boottime),
-                "session": _session_probe(agent),
-            }
-            app = new_app(settings, registry, Health(ready=ready))
-            app.add_routes(agent_routes(settings.node, runtime))
-            await _serve(app, settings, agent, registry, stop)
+            probe = store_probe(store, settings.root)
+            await _serve(settings, agent, runtime, registry=registry, of_store=probe, stop=stop)
         finally:
             await store.close()
 
 
 async def _serve(
-    app: web.Application,
     settings: AgentSettings,
     agent: Agent,
+    runtime: ProcessRuntime,
+    *,
     registry: CollectorRegistry,
+    of_store: Probe,
     stop: asyncio.Event,
 ) -> None:
     MirrorMetrics(registry, agent.mirror, boottime)
+    ready = {
+        "store": of_store,
+        "mirror": mirror_probe(agent.mirror, boottime),
+        "session": _session_probe(agent),
+    }
+    app = new_app(settings, registry, Health(ready=ready))
+    app.add_routes(agent_routes(settings.node, runtime))
     async with serving(app, settings), asyncio.TaskGroup() as tasks:
         log.info("serving", url=settings.url)
         lag = tasks.create_task(LoopLag(registry, boottime).run())

@@ -55,6 +55,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._stop_asked = asyncio.Event()
         self._ended = asyncio.Event()
+        self._ended.set()  # until it is kept running, there is nothing to wait for
 
     @property
     def pid(self) -> int | None:
@@ -68,6 +69,7 @@ class Child:
         One that cannot be started is tried again like one that fails. If this is cancelled, the
         process is killed: nobody would look after it any more.
         """
+        self._ended.clear()
         failures = 0
         try:
             while not self._stop_asked.is_set():
@@ -86,7 +88,8 @@ class Child:
             self._ended.set()
 
     async def stop(self, grace_seconds: float) -> None:
-        """SIGTERM, and SIGKILL after the grace; returns when it has ended."""
+        """SIGTERM, and SIGKILL after the grace; returns when it has ended, and will not be started
+        again."""
         self._stop_asked.set()
         self.send(signal.SIGTERM)
         try:

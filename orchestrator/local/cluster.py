@@ -74,7 +74,10 @@ class LocalCluster:
         try:
             write_record(self._layout.data_dir, record)
         except OSError as error:
-            self._announce(f"cannot write {self._layout.data_dir.cluster_file}: {error.strerror}")
+            self._announce(
+                f"cannot write {self._layout.data_dir.cluster_file}: {error.strerror}; until that"
+                " is mended, `orc ps` and `orc down` miss what is started"
+            )
 
     async def _start(self, tasks: asyncio.TaskGroup, programs: list[Program]) -> None:
         self._announce(f"starting {', '.join(program.title for program in programs)}")
@@ -89,10 +92,10 @@ class LocalCluster:
                 waiting.create_task(_until_ready(child, session))
 
     async def _stop(self, role: str) -> None:
+        """Those in their restart pause too, or they would be started again."""
         children = self._children[role]
-        if not any(child.pid for child in children):
-            return
-        self._announce(f"stopping {TITLES[role]}")
+        if any(child.pid for child in children):
+            self._announce(f"stopping {TITLES[role]}")
         telling = asyncio.create_task(self._tell_who_is_left(role))
         try:
             async with asyncio.TaskGroup() as stopping:
@@ -104,8 +107,8 @@ class LocalCluster:
     async def _tell_who_is_left(self, role: str) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            living = [child.program.title for child in self._children[role] if child.pid]
-            self._announce(f"still waiting for {', '.join(living)}")
+            if living := [each.program.title for each in self._children[role] if each.pid]:
+                self._announce(f"still waiting for {', '.join(living)}")
 
     def _record_of(self, child: Child) -> ProcessRecord | None:
         program, pid = child.program, child.pid

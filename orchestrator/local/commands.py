@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -16,6 +17,7 @@ from orchestrator.local.ports import HIGHEST_BASE, MAX_EACH
 
 if TYPE_CHECKING:
     from orchestrator.local.cluster import LocalCluster
+    from orchestrator.local.up import UpOptions
 
 data_dir_option = click.option(
     "--data-dir",
@@ -74,11 +76,8 @@ def up_command(
 
     Ctrl-C stops it all and leaves the data: the next `orc up` continues.
     """
-    from orchestrator.local.detach import leave_terminal, start_detached
-    from orchestrator.local.up import UpOptions, up
-    from orchestrator.process.logs import configure_logs
-    from orchestrator.process.settings import ProcessSettings
-    from orchestrator.process.shutdown import run_process
+    from orchestrator.local.detach import start_detached
+    from orchestrator.local.up import UpOptions
 
     place = data_dir or session.data_dir or default_data_dir(os.environ)
     if detach:
@@ -93,10 +92,20 @@ def up_command(
         is_reset=reset,
         etcd_endpoints=tuple(filter(None, etcd_endpoints.split(","))),
     )
+    _run_up(options, ready_fd)
+
+
+def _run_up(options: UpOptions, ready_fd: int | None) -> NoReturn:
+    from orchestrator.local.detach import leave_terminal
+    from orchestrator.local.up import up
+    from orchestrator.process.logs import configure_logs
+    from orchestrator.process.settings import ProcessSettings
+    from orchestrator.process.shutdown import run_process
+
     clusters: list[LocalCluster] = []
+    on_ready = None if ready_fd is None else partial(leave_terminal, ready_fd, options.data_dir)
 
     async def main(stop: asyncio.Event) -> None:
-        on_ready = (lambda: leave_terminal(ready_fd, place)) if ready_fd is not None else None
         await up(options, os.environ, stop, on_start=clusters.append, on_ready=on_ready)
 
     def kill_all() -> None:

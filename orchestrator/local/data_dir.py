@@ -56,7 +56,7 @@ class DataDir:
 
     def create(self) -> None:
         """Make it ours. Raises `ConfigError` for a directory that holds anything else."""
-        try:
+        with self._usable():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.is_ours:
                 if any(self.path.iterdir()):
@@ -65,24 +65,29 @@ class DataDir:
                     )
                 self.keep(Kept())
             (self.path / "logs").mkdir(exist_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from None
 
     @property
     def is_ours(self) -> bool:
         """Whether `orc up` has made it. Raises `ConfigError` where that cannot be seen."""
-        try:
+        with self._usable():
             return (self.path / MARK).is_file()
-        except OSError as error:
-            raise self._unusable(error) from None
 
-    def _unusable(self, error: OSError) -> ConfigError:
-        return ConfigError(f"cannot use {self.path}: {error.strerror}; choose another --data-dir")
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """What the operating system refuses here, for the user: a `ConfigError`."""
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use {error.filename or self.path}: {error.strerror}; give this user the"
+                " right to, or choose another --data-dir"
+            ) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only one at work here. Raises `StateError` if somebody else is."""
-        handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._usable():
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -98,33 +103,38 @@ class DataDir:
 
     def reset(self) -> None:
         """Delete all data. Hold the lock; the directory is ours, or `create` has refused it."""
-        for entry in self.path.iterdir():
-            if entry.name in {LOCK, MARK}:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        with self._usable():
+            for entry in self.path.iterdir():
+                if entry.name in {LOCK, MARK}:
+                    continue
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
         self.keep(Kept())
         self.create()
 
     def kept(self) -> Kept:
         path = self.path / MARK
+        with self._usable():
+            text = path.read_text()
         try:
-            return Kept(**json.loads(path.read_text()))
+            return Kept(**json.loads(text))
         except (ValueError, TypeError):
             raise ConfigError(
                 f"{path} is damaged: start anew with `orc up --reset`, which deletes the data"
             ) from None
 
     def keep(self, kept: Kept) -> None:
-        write_json(self.path / MARK, asdict(kept))
+        with self._usable():
+            write_json(self.path / MARK, asdict(kept))
 
     def turn_log(self, name: str) -> Path:
         """A log file for a new run; the one of the run before stays beside it."""
         path = self.log(name)
-        if path.exists():
-            path.replace(path.with_suffix(".log.1"))
+        with self._usable():
+            if path.exists():
+                path.replace(path.with_suffix(".log.1"))
         return path
 
 

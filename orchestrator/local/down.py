@@ -15,6 +15,7 @@ from orchestrator.runtime.process import ProcessRuntime
 LIMIT_SECONDS = 180.0
 PROGRESS_SECONDS = 5.0
 KILL_AFTER_SECONDS = 30.0
+ORPHAN_GRACE_SECONDS = 5.0
 
 
 async def down(data_dir: DataDir, say: Callable[[str], None]) -> None:
@@ -28,7 +29,7 @@ async def down(data_dir: DataDir, say: Callable[[str], None]) -> None:
     for group in [supervisors] if supervisors else others:
         _stop(group, say, limit_seconds=LIMIT_SECONDS if supervisors else KILL_AFTER_SECONDS)
     with data_dir.locked():
-        stopped = await _stop_instances(data_dir)
+        stopped = await stop_orphans(data_dir)
         data_dir.cluster_file.unlink(missing_ok=True)
     if stopped:
         say(f"stopped {stopped} instances that had lost their agent")
@@ -66,15 +67,13 @@ def _ask(signal: Callable[[], None], title: str) -> None:
         ) from None
 
 
-async def _stop_instances(data_dir: DataDir) -> int:
-    """Those whose agent was killed: they outlive it by design."""
+async def stop_orphans(data_dir: DataDir) -> int:
+    """Stop the instances whose agent was killed: they outlive it by design. Returns how many."""
     stopped = 0
     for agent in sorted(data_dir.agent("").glob("*")):
         runtime = ProcessRuntime(agent / "containers")
         await runtime.init_node()
-        for container in await runtime.list():
-            if container.finished_at is None:
-                await runtime.stop(container.spec.id, grace_seconds=5.0)
-                stopped += 1
+        stopped += sum(each.finished_at is None for each in await runtime.list())
+        await runtime.stop_all(ORPHAN_GRACE_SECONDS)
         await runtime.close()
     return stopped

@@ -78,7 +78,9 @@ def read_record(data_dir: DataDir) -> ClusterRecord | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}; be the user who has run `orc up`"
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise ConfigError(
             f"{path} is damaged: stop what still runs there by hand, and delete it"
@@ -95,7 +97,10 @@ def point_to(data_dir: DataDir, pointer: Path) -> None:
         pointer.parent.mkdir(parents=True, exist_ok=True)
         pointer.write_text(f"{data_dir.path}\n")
     except OSError as error:
-        raise ConfigError(f"cannot write {pointer}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot write {pointer}, by which `orc` finds this cluster: {error.strerror}; give"
+            " this user the right to, or set XDG_STATE_HOME to another directory"
+        ) from None
 
 
 def in_order(records: Sequence[ProcessRecord]) -> list[list[ProcessRecord]]:

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.answers import ClusterSummary
 from orchestrator.cli.client import ApiClient
+from orchestrator.model.answers import ClusterSummary
 from orchestrator.model.errors import OrchestrationError
 from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import Node, Workload, WorkloadInstance

@@ -13,7 +13,8 @@ from pathlib import Path
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.discovery import state_pointer
 from orchestrator.local.cluster import LocalCluster
-from orchestrator.local.data_dir import DataDir
+from orchestrator.local.data_dir import DataDir, Kept
+from orchestrator.local.down import stop_orphans
 from orchestrator.local.etcd import check_members, choose_etcd, installed_etcds
 from orchestrator.local.ports import PortPlan
 from orchestrator.local.programs import SOURCE, Layout
@@ -55,7 +56,7 @@ async def up(
     data_dir = DataDir(options.data_dir)
     data_dir.create()
     with data_dir.locked():
-        layout = _prepared(options, data_dir)
+        layout = await _prepared(options, data_dir, screen)
         point_to(data_dir, state_pointer(environ))
         cluster = LocalCluster(layout, screen.say)
         on_start(cluster)
@@ -76,25 +77,25 @@ async def _stopped_at_the_end(cluster: LocalCluster) -> AsyncIterator[None]:
         await cluster.stop()
 
 
-def _prepared(options: UpOptions, data_dir: DataDir) -> Layout:
-    """Everything that can be refused is refused here."""
+async def _prepared(options: UpOptions, data_dir: DataDir, screen: Screen) -> Layout:
+    """Everything that can be refused is refused here, before any data is deleted."""
     left_over = record.running() if (record := read_record(data_dir)) else []
     if left_over:
         raise StateError(
             f"processes of an `orc up` that was killed still run on {data_dir.path}:"
             f" {listed(left_over)}. Stop them with `orc down`, then try again"
         )
-    if options.is_reset:
-        data_dir.reset()
     members = 0 if options.etcd_endpoints else 3 if options.is_ha else 1
     plan = PortPlan(options.base_port, options.controllers, options.agents, members)
-    kept = data_dir.kept()
-    if options.etcd_endpoints:
-        plan.check()
-        return Layout(data_dir, plan, None, options.etcd_endpoints)
-    etcd = choose_etcd(installed_etcds(), data_dir, kept)
-    check_members(data_dir, kept, plan)
+    kept = Kept() if options.is_reset else data_dir.kept()
+    etcd = choose_etcd(installed_etcds(), data_dir, kept) if members else None
+    if etcd:
+        check_members(data_dir, kept, plan)
     plan.check()
+    if options.is_reset:
+        await _reset(data_dir, screen)
+    if etcd is None:
+        return Layout(data_dir, plan, None, options.etcd_endpoints)
     data_dir.keep(
         replace(
             kept, etcd_version=etcd.minor_version, etcd_members=members, base_port=options.base_port
@@ -102,6 +103,13 @@ def _prepared(options: UpOptions, data_dir: DataDir) -> Layout:
     )
     endpoints = tuple(f"http://{plan.etcd_client(index)}" for index in range(members))
     return Layout(data_dir, plan, etcd, endpoints)
+
+
+async def _reset(data_dir: DataDir, screen: Screen) -> None:
+    """Once their agent's directory is deleted, nobody could find its instances any more."""
+    if stopped := await stop_orphans(data_dir):
+        screen.say(f"stopped {stopped} instances that had lost their agent")
+    data_dir.reset()
 
 
 async def _start(
@@ -127,7 +135,7 @@ async def _apply_sample(layout: Layout, screen: Screen) -> None:
     """Once for each data directory: what the user makes of it later, stays."""
     path = SOURCE / SAMPLE
     if not path.is_file():
-        screen.say(f"no sample workload: {path} is not there")
+        screen.say(f"no sample workload: {path} is not there; apply your own: orc apply -f FILE")
         return
     async with ApiClient(layout.servers) as client:
         for definition in parse_manifests(path.read_text(), source=str(path)):

@@ -63,10 +63,11 @@ class Plan:
     """What to do now. Empty `changes` mean that everything is as it should be, or waits.
 
     `wake_at` says for each workload when time alone will change the answer (this process's
-    monotonic seconds). `unplaced` are those that wait for room on some node.
+    monotonic seconds). `unplaced` are those that wait for room on some node,
+    in order.
     """
 
     changes: tuple[Change, ...] = ()
     waiting: dict[WorkloadKey, tuple[str, ...]] = field(default_factory=dict)
     wake_at: dict[WorkloadKey, float] = field(default_factory=dict)
-    unplaced: frozenset[WorkloadKey] = frozenset()
+    unplaced: tuple[WorkloadKey, ...] = ()

@@ -7,7 +7,8 @@ its clock with another's; a new leader simply starts counting afresh.
 
 A record that cannot be read is set aside in `damaged` with the reason. Its last good version
 stays in force, so that bad bytes stop nothing that runs, but under the new revision: the next
-write by the key's owner heals it.
+write by the key's owner heals it. A session or a node's report of which no version was ever good
+counts as there all the same.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from orchestrator.model.instance import Assignment, InstanceName, InstanceObserv
 from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.records import Schema, load
+from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import (
     DesiredWorkload,
     WorkloadKey,
@@ -58,6 +60,8 @@ class Damage:
 
 @dataclass(slots=True)
 class ClusterState:
+    """`releases` counts what has ended or gone that held room on a node."""
+
     keys: Keys
     revision: int = 0
     schema: Entry[Schema] | None = None
@@ -73,6 +77,7 @@ class ClusterState:
     observations: dict[InstancePlace, Entry[InstanceObservation]] = field(default_factory=dict)
     events: dict[str, Entry[Event]] = field(default_factory=dict)
     damaged: dict[str, Damage] = field(default_factory=dict)
+    releases: int = field(default=0, compare=False)
     places_by_workload: dict[WorkloadKey, set[InstancePlace]] = field(default_factory=dict)
     places_by_node: dict[str, set[InstancePlace]] = field(default_factory=dict)
     _revisions: dict[WorkloadKey, set[RevisionName]] = field(default_factory=dict, repr=False)
@@ -107,6 +112,7 @@ class ClusterState:
         else:
             _set(self._tables[parsed.kind], parsed.name, entry)
         self._index(parsed, now, is_present=entry is not None)
+        self.releases += _releases_room(parsed.kind, entry)
         return parsed
 
     def _read(self, key: str, parsed: ParsedKey, row: Row, now: float) -> Entry[Any] | None:
@@ -114,10 +120,12 @@ class ClusterState:
             record = load(parsed, row.value)
         except StateError as error:
             self._note_damage(key, row, str(error))
-            last = self._last_good(parsed) or _LIVES_UNREAD.get(parsed.kind)
-            if last is None:
+            last = self._last_good(parsed)
+            standing_in = last.record if last else _UNREAD.get(parsed.kind)
+            if standing_in is None:
                 return None
-            return Entry(last.record, row.create_revision, row.mod_revision, last.seen_at)
+            seen_at = last.seen_at if last else now
+            return Entry(standing_in, row.create_revision, row.mod_revision, seen_at)
         return Entry(record, row.create_revision, row.mod_revision, now)
 
     def _last_good(self, parsed: ParsedKey) -> Entry[Any] | None:
@@ -178,8 +186,24 @@ class ClusterState:
                 yield place
 
 
-_LIVES_UNREAD: dict[Kind, Entry[Any]] = {Kind.SESSION: Entry(NodeSession(agent_id=""), 0, 0, 0.0)}
-"""A session is proof of life by being there, whatever it says."""
+_UNREAD: dict[Kind, Any] = {
+    Kind.SESSION: NodeSession(agent_id=""),
+    Kind.NODE_REPORT: NodeReport(
+        "",
+        NodeResources(),
+        NodeResources(),
+        runtimes=(),
+        problem="its report cannot be read: restart its agent, which writes it anew",
+    ),
+}
+"""What counts by being there, whatever it says: a session is proof of life, and no node has been
+removed from the cluster while its report is there."""
+
+
+def _releases_room(kind: Kind, entry: Entry[Any] | None) -> bool:
+    if kind is Kind.OBSERVATION:
+        return entry is not None and entry.record.status.is_finished
+    return kind is Kind.ASSIGNMENT and entry is None
 
 
 def _set(table: dict[Any, Any], name: object, entry: object | None) -> None:

@@ -1,18 +1,6 @@
 """The keys: where each record lives, and who alone may write it (design: one writer each).
 
-| key under the root | record | writer |
-|---|---|---|
-| `meta/schema` | Schema | first controller |
-| `desired/workloads/<namespace>/<workload>` | DesiredWorkload | API |
-| `desired/revisions/<namespace>/<workload>/<generation>` | WorkloadTemplate | API |
-| `desired/nodes/<node>` | DesiredNode | API |
-| `desired/instances/<node>/<instance>` | Assignment | leader |
-| `observed/nodes/<node>` | NodeReport | that agent |
-| `observed/sessions/<node>` | NodeSession | that agent |
-| `observed/instances/<node>/<instance>` | InstanceObservation | that agent |
-| `observed/workloads/<namespace>/<workload>` | WorkloadStatus | leader |
-| `leader` | Leader | election |
-| `events/<hour>/<event>` | Event | leader, agents, API |
+`OWNERS` is the table; tests/scenarios/test_one_writer.py holds a cluster's whole history to it.
 """
 
 from __future__ import annotations
@@ -51,41 +39,51 @@ class Kind(StrEnum):
     """What a key holds; the value is its folder under the root."""
 
     SCHEMA = "meta/schema"
-    WORKLOAD = "desired/workloads"
-    REVISION = "desired/revisions"
-    DESIRED_NODE = "desired/nodes"
-    ASSIGNMENT = "desired/instances"
-    NODE_REPORT = "observed/nodes"
-    SESSION = "observed/sessions"
-    OBSERVATION = "observed/instances"
-    WORKLOAD_STATUS = "observed/workloads"
+    WORKLOAD = "desired/workloads"  # /<namespace>/<workload>
+    REVISION = "desired/revisions"  # /<namespace>/<workload>/<generation>
+    DESIRED_NODE = "desired/nodes"  # /<node>
+    ASSIGNMENT = "desired/instances"  # /<node>/<instance>
+    NODE_REPORT = "observed/nodes"  # /<node>
+    SESSION = "observed/sessions"  # /<node>
+    OBSERVATION = "observed/instances"  # /<node>/<instance>
+    WORKLOAD_STATUS = "observed/workloads"  # /<namespace>/<workload>
     LEADER = "leader"
-    EVENT = "events"
+    EVENT = "events"  # /<hour>/<event>
 
 
-class Writer(StrEnum):
-    """Who may write a record; deleting what a removed node has left is the leader's."""
-
+class Role(StrEnum):
     API = "API"
     LEADER = "leader"
     AGENT = "agent"
-    ELECTION = "election"
-    ANYBODY = "anybody"
+    """Of the very node that the key names."""
+    CANDIDATE = "candidate"
+    """Who stands for election, or gives up what it has won."""
 
 
-WRITER_OF: dict[Kind, Writer] = {
-    Kind.SCHEMA: Writer.LEADER,
-    Kind.WORKLOAD: Writer.API,
-    Kind.REVISION: Writer.API,
-    Kind.DESIRED_NODE: Writer.API,
-    Kind.ASSIGNMENT: Writer.LEADER,
-    Kind.NODE_REPORT: Writer.AGENT,
-    Kind.SESSION: Writer.AGENT,
-    Kind.OBSERVATION: Writer.AGENT,
-    Kind.WORKLOAD_STATUS: Writer.LEADER,
-    Kind.LEADER: Writer.ELECTION,
-    Kind.EVENT: Writer.ANYBODY,
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who writes a record, and who deletes it. What hangs on a lease also ends with that."""
+
+    writers: tuple[Role, ...]
+    deleters: tuple[Role, ...] = ()
+
+
+OWNERS: dict[Kind, Owners] = {
+    Kind.SCHEMA: Owners((Role.LEADER,)),
+    Kind.WORKLOAD: Owners((Role.API,), deleters=(Role.API,)),
+    Kind.REVISION: Owners((Role.API,), deleters=(Role.LEADER,)),
+    Kind.DESIRED_NODE: Owners((Role.API,), deleters=(Role.API,)),
+    Kind.ASSIGNMENT: Owners((Role.LEADER,), deleters=(Role.LEADER,)),
+    Kind.NODE_REPORT: Owners((Role.AGENT,), deleters=(Role.API,)),
+    Kind.SESSION: Owners((Role.AGENT,), deleters=(Role.AGENT,)),
+    Kind.OBSERVATION: Owners((Role.AGENT,), deleters=(Role.AGENT, Role.LEADER)),
+    Kind.WORKLOAD_STATUS: Owners((Role.LEADER,), deleters=(Role.LEADER,)),
+    Kind.LEADER: Owners((Role.CANDIDATE,), deleters=(Role.CANDIDATE,)),
+    Kind.EVENT: Owners((Role.API, Role.LEADER)),
 }
+"""One writer each, but for events, which are only ever created. What a node that is gone has left
+behind is deleted for it: its report by the API, when people remove the node, and what it observed
+of instances by the leader, which forgets them."""
 
 
 class RevisionName(NamedTuple):

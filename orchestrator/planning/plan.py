@@ -38,9 +38,9 @@ from orchestrator.planning.scaling import plan_confirmed, plan_surplus, plan_vac
 from orchestrator.planning.status import status_of_draft
 from orchestrator.scheduler.protocol import Scheduler
 
-MAX_OPS = 110
-"""Of one workload in one transaction. etcd takes 128 in all, and the status, the old templates
-and the events go along."""
+MAX_PART_OPS = 110
+"""Operations of the actions in one part of a workload's changes. A transaction takes 128 in all,
+and the status, the old templates and the events go along."""
 
 MAX_FORGOTTEN = 10
 """Old templates that one transaction clears away; the next pass goes on."""
@@ -73,7 +73,7 @@ def plan(
         changes=tuple(change for draft in drafts for change in _changes(state, draft)),
         waiting={draft.key: tuple(draft.waiting) for draft in drafts if draft.waiting} | unreadable,
         wake_at={draft.key: draft.wake_at for draft in drafts if draft.wake_at is not None},
-        unplaced=frozenset(draft.key for draft in drafts if draft.is_unplaced),
+        unplaced=tuple(draft.key for draft in drafts if draft.is_unplaced),
     )
 
 
@@ -156,7 +156,7 @@ def _parts(actions: list[Action]) -> list[list[Action]]:
     ops = 0
     for index, action in enumerate(actions):
         follows = index > 0 and _is_replacement(actions[index - 1], action)
-        if ops >= MAX_OPS and not follows:
+        if ops >= MAX_PART_OPS and not follows:
             parts.append([])
             ops = 0
         parts[-1].append(action)
@@ -179,6 +179,6 @@ def _stale_revisions(state: ClusterState, draft: Draft) -> tuple[RevisionName, .
 
 def _forget_workload(state: ClusterState, draft: Draft) -> list[Change]:
     """Its status and templates go last, when no instance is left."""
-    revisions = tuple(state.revisions_of(draft.key))[:MAX_OPS]
+    revisions = tuple(state.revisions_of(draft.key))[:MAX_PART_OPS]
     is_left = bool(revisions) or draft.key in state.statuses
     return [Change(draft.key, (), None, revisions)] if is_left else []

@@ -41,8 +41,9 @@ def failures_in_a_row(member: Member, policy: RestartPolicy) -> int:
 
 
 def _delay_seconds(draft: Draft, member: Member, failures: int) -> float:
+    assert draft.spec is not None
     is_outdated = member.assignment.generation != draft.generation
-    if draft.spec is None or is_outdated or member.cause is ExitCause.NODE_SHUTDOWN:
+    if is_outdated or member.cause is ExitCause.NODE_SHUTDOWN:
         return 0.0
     return draft.spec.restart.delay_seconds(failures)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import count, islice
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count, groupby, islice
+from math import inf
 
 from orchestrator.planning.draft import Draft, Vacancy
 from orchestrator.planning.members import Condition, Member
 
 MAX_AT_ONCE = 1000
-"""Of one workload in one plan, so that no plan takes long; what it does calls for the next one."""
+"""Of one workload in one plan, so that no plan takes long; what it does calls for the next one.
+A pass over the finished plan would cap what is done, but not how long it takes to plan it."""
 
 
 def plan_confirmed(draft: Draft) -> None:
@@ -44,21 +48,43 @@ def _stop_doubles(draft: Draft) -> None:
 
 
 def least_missed_first(members: list[Member]) -> list[Member]:
-    """Unhealthy ones, then the newest, then those on the most crowded node.
+    """Unhealthy ones, then the newest, then those on the node that is most crowded by then.
 
     Those of one transaction are equally new; the last slot breaks what ties are left.
     """
-    order = list(Condition)
     crowd = Counter(member.place.node for member in members)
-    return sorted(
-        members,
-        key=lambda member: (
-            order.index(member.condition),
-            -(member.create_revision or float("inf")),
-            -crowd[member.place.node],
-            -member.slot,
-        ),
-    )
+    return [
+        member
+        for _, alike in groupby(sorted(members, key=_health_and_age), key=_health_and_age)
+        for member in _most_crowded_first(list(alike), crowd)
+    ]
+
+
+_UNHEALTHY_FIRST = {condition: rank for rank, condition in enumerate(Condition)}
+
+
+def _health_and_age(member: Member) -> tuple[int, float]:
+    return _UNHEALTHY_FIRST[member.condition], -(member.create_revision or inf)
+
+
+def _most_crowded_first(members: list[Member], crowd: Counter[str]) -> Iterator[Member]:
+    """`crowd` counts all instances by node, and is lowered by each one that is taken: a node
+    stands in the heap with its next one to go."""
+    by_node: defaultdict[str, list[Member]] = defaultdict(list)
+    for member in sorted(members, key=lambda each: each.slot):
+        by_node[member.place.node].append(member)
+    heap = [_turn(node, crowd, queue) for node, queue in by_node.items()]
+    heapify(heap)
+    while heap:
+        *_, node = heappop(heap)
+        yield by_node[node].pop()
+        crowd[node] -= 1
+        if by_node[node]:
+            heappush(heap, _turn(node, crowd, by_node[node]))
+
+
+def _turn(node: str, crowd: Counter[str], queue: list[Member]) -> tuple[int, int, str]:
+    return -crowd[node], -queue[-1].slot, node
 
 
 def plan_vacancies(draft: Draft) -> None:

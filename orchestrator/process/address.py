@@ -1,9 +1,13 @@
-"""Where a server listens, as people write it: `127.0.0.1:7400`, `[::1]:7400`, `0.0.0.0:7400`."""
+"""Where a server listens, as people write it: `127.0.0.1:7400`, `[::1]:7400`, `0.0.0.0:7400`.
+
+And whether a token may be sent there.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 
 class Address(NamedTuple):
@@ -32,6 +36,12 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def may_carry_a_token(url: str) -> bool:
+    """Whether nobody can listen on the way: over TLS, or without leaving this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or Address(parts.hostname or "", 0).is_loopback
 
 
 def _is(host: str, what: str) -> bool:

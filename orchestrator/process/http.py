@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from orchestrator.model.errors import ConfigError
 from orchestrator.process.health import Health
 from orchestrator.process.metrics import HttpMetrics
-from orchestrator.process.middleware import MAX_BODY_BYTES, guarding, measuring, problems
+from orchestrator.process.middleware import guarding, measuring, problems
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.tls import server_tls
 
@@ -27,8 +27,7 @@ DRAIN_SECONDS = 1.0
 def new_app(settings: HttpSettings, registry: CollectorRegistry, health: Health) -> web.Application:
     """Raises `ConfigError` if the token file will not do."""
     app = web.Application(
-        client_max_size=MAX_BODY_BYTES,
-        middlewares=[measuring(HttpMetrics(registry)), problems, guarding(settings)],
+        middlewares=[measuring(HttpMetrics(registry)), problems, guarding(settings)]
     )
 
     async def metrics(request: web.Request) -> web.Response:

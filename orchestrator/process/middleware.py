@@ -1,9 +1,12 @@
 """What every request passes through: measured, let in, and answered with problem+json if it fails.
 
 Health is open to all, so that load balancers can ask; all else needs the bearer token where there
-is a token file. Without one only loopback is served (see `HttpSettings`), and there one stranger
-remains: a web page in the user's own browser. So a request whose Host is not this server's name,
-or that carries another site's Origin, is refused.
+is a token file. Without one only loopback is served (see `HttpSettings`), and that is a fence
+against other machines only: every user of this machine, and every workload that shares its
+network, can then ask for anything. Where that is not wanted, give a token file on loopback too.
+
+Web pages in a browser on this machine are kept out all the same: without a token, a request whose
+Host is not this server's name, or that carries another site's Origin, is refused.
 """
 
 from __future__ import annotations
@@ -21,9 +24,6 @@ from orchestrator.process.metrics import HttpMetrics
 from orchestrator.process.problems import domain_problem, plain_problem, problem_response
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.tokens import TokenFile
-
-MAX_BODY_BYTES = 1024 * 1024 + 64 * 1024
-"""1 MiB of manifest and some room for its wrapping."""
 
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 
@@ -51,11 +51,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """What no handler has turned into an answer."""
     try:
         return await handler(request)
-    except web.HTTPRequestEntityTooLarge:
-        limit = MAX_BODY_BYTES // 1024
-        return plain_problem(
-            413, "Too large", f"the request is larger than {limit} KiB: split it up"
-        )
     except web.HTTPException as refusal:
         if refusal.status < 400:
             raise

@@ -11,7 +11,7 @@ import os
 import socket
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 from pydantic_settings import (
@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from orchestrator.model.keys import DEFAULT_ROOT, ROOT_RULE, is_dns_label, is_root
-from orchestrator.process.address import Address
+from orchestrator.process.address import Address, may_carry_a_token
 
 ENV_PREFIX = "ORC_"
 
@@ -71,13 +71,32 @@ def _name(value: str) -> str:
 
 
 def _endpoint(value: str) -> str:
-    url = urlsplit(value)
-    if url.username or url.password:
+    """As `store.etcd.endpoints` takes it, which cannot be imported here."""
+    value = value.strip()
+    url = _server(value if "://" in value else f"//{value}")
+    if url and (url.username or url.password):
         raise ValueError("give no password in an endpoint: use etcd_cert_file and etcd_key_file")
-    is_server = url.scheme in {"http", "https"} and url.hostname and url.port
-    if not is_server or url.path not in {"", "/"}:
-        raise ValueError("an endpoint is http://host:port or https://host:port")
+    if url is None or not url.port or url.scheme not in {"", "http", "https"}:
+        raise ValueError("an endpoint is host:port, http://host:port or https://host:port")
     return value.rstrip("/")
+
+
+def _advertised(value: str) -> str:
+    url = _server(value)
+    if value and (url is None or url.scheme not in {"http", "https"} or url.username):
+        raise ValueError("give the URL that others call, as in https://this-host.example:7400")
+    return value.rstrip("/")
+
+
+def _server(url: str) -> SplitResult | None:
+    """The parts of a URL that names a server and nothing on it; None for any other."""
+    try:
+        parts = urlsplit(url)
+        is_server = parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    has_more = parts.path.strip("/") or parts.query or parts.fragment
+    return parts if is_server and not has_more else None
 
 
 def _root(value: str) -> str:
@@ -156,7 +175,7 @@ class StoreSettings(ProcessSettings):
     def _is_secure_as_meant(self) -> Self:
         if (self.etcd_cert_file is None) != (self.etcd_key_file is None):
             raise ValueError("etcd_cert_file and etcd_key_file go together: give both or neither")
-        schemes = {urlsplit(endpoint).scheme for endpoint in self.etcd_endpoints}
+        schemes = {each.partition("://")[0] for each in self.etcd_endpoints if "://" in each}
         if len(schemes) > 1:
             raise ValueError("etcd_endpoints mix http and https: give one or the other")
         if schemes == {"http"} and (self.etcd_ca_file or self.etcd_cert_file):
@@ -170,7 +189,7 @@ class HttpSettings(ProcessSettings):
     bind: Annotated[Address, BeforeValidator(_address)] = Field(
         default=Address("127.0.0.1", 7400), description="Where to serve HTTP: host:port."
     )
-    advertise: str = Field(
+    advertise: Annotated[str, AfterValidator(_advertised)] = Field(
         default="",
         description="The URL at which others reach this process, when it is not the bind.",
     )
@@ -201,11 +220,27 @@ class HttpSettings(ProcessSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _is_called_without_being_overheard(self) -> Self:
+        is_https = self.advertise.startswith("https:")
+        if self.advertise and self.tls_cert_file and not is_https:
+            raise ValueError(
+                f"advertise {self.advertise} is not how this process serves, which is with "
+                "tls_cert_file: write https://"
+            )
+        if self.advertise and not may_carry_a_token(self.advertise):
+            raise ValueError(
+                f"advertise {self.advertise} would be called in clear from other machines: serve "
+                "with tls_cert_file and tls_key_file, or behind a proxy that does, and write "
+                "https://"
+            )
+        return self
+
     @property
     def url(self) -> str:
         """Where others reach this process."""
         scheme = "https" if self.tls_cert_file else "http"
-        return self.advertise.rstrip("/") or f"{scheme}://{self.bind}"
+        return self.advertise or f"{scheme}://{self.bind}"
 
 
 class ControllerSettings(StoreSettings, HttpSettings):

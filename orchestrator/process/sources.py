@@ -119,8 +119,8 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def _text(value: object) -> str:
-    """As people write it, but for a password that somebody put into a URL."""
-    return re.sub(r"//[^/@,]*@", "//***@", _written(value))
+    """As people write it, but for a password that somebody put before a host."""
+    return re.sub(r"(?:(?<=//)[^/@,]*|[^/@,\s]+:[^/@,\s]*)@", "***@", _written(value))
 
 
 def _written(value: object) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -115,8 +116,8 @@ class ContainerDir:
             os.mkfifo(fifo, 0o600)
         return os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    @property
     def is_supervised(self) -> bool:
+        """Found out by trying the lock: for a moment it may be ours."""
         fd = self.lock()
         if fd is not None:
             os.close(fd)
@@ -143,3 +144,17 @@ class ContainerDir:
 def delete_tree(path: Path) -> None:
     """What a container made unreadable or unwritable in its own directory goes too, if it may."""
     shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        _open_up(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _open_up(path: Path) -> None:
+    """Let all its directories be entered and emptied; a link leads out and is no directory."""
+    with suppress(OSError):
+        path.chmod(0o700)
+    for parent, names, _ in os.walk(path):
+        for directory in (Path(parent, name) for name in names):
+            if not directory.is_symlink():
+                with suppress(OSError):
+                    directory.chmod(0o700)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
+from orchestrator.runtime.protocol import ContainerSpec, ContainerState, ContainerStatus
+
 
 class Lifecycle(ABC):
     """`settled` is set once it runs or never will, `ended` once nothing of it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: ContainerSpec) -> None:
+        self.status = ContainerStatus(spec, ContainerState.CREATED)
         self.settled = asyncio.Event()
         self.ended = asyncio.Event()
 

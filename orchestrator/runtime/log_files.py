@@ -9,8 +9,8 @@ import asyncio
 import os
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from itertools import chain
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from orchestrator.runtime.protocol import LogLine
@@ -27,14 +27,17 @@ _WHOLE_LINE = re.compile(rb"^\S{35} std(?:out|err) F ", re.MULTILINE)
 class LogReader:
     """Reads whole lines from a position on, and goes on to the next file where one ends."""
 
-    def __init__(self, directory: Path, tail: int | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._rest = b""
         self._pieces: dict[str, list[bytes]] = {}
         self._times: dict[str, str] = {}
         self._number, self._fd = 0, -1
-        if tail is not None:
-            self._seek(tail)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What is read next: the number of a file, and the offset in it."""
+        return self._number, os.lseek(self._fd, 0, os.SEEK_CUR) if self._fd >= 0 else 0
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -89,6 +92,36 @@ class LogReader:
         except FileNotFoundError:
             return []  # removed, while we read the last of it
 
+    def seek_last_block(self) -> None:
+        """Go to where one `read` gives all that is left of the newest file."""
+        for number in self._numbers()[-1:]:
+            self._open(number, max(0, self._size(number) - BLOCK_BYTES))
+
+    async def seek(self, lines: int) -> tuple[int, int]:
+        """Go to a place with at least so many lines behind it. Returns where the end is now."""
+        numbers = self._numbers()
+        end = (numbers[-1], self._size(numbers[-1])) if numbers else (0, 0)
+        for number in reversed(numbers):
+            offset = self._size(number)
+            self._open(number)
+            while offset > 0 and self._fd >= 0:
+                begin = max(0, offset - BLOCK_BYTES)
+                block = os.pread(self._fd, offset - begin, begin)
+                lines -= len(_WHOLE_LINE.findall(block))
+                if lines < 0:
+                    os.lseek(self._fd, begin, os.SEEK_SET)
+                    return end
+                offset = begin
+                await asyncio.sleep(0)
+        return end
+
+    def _size(self, number: int) -> int:
+        """0 for one that was rotated away meanwhile."""
+        try:
+            return (self._directory / f"log.{number}").stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def _open(self, number: int, offset: int = 0) -> None:
         self.close()
         self._number = number
@@ -98,21 +131,14 @@ class LogReader:
             return  # rotated away since: the next read goes on to what is left
         os.lseek(self._fd, offset, os.SEEK_SET)
 
-    def _seek(self, lines: int) -> None:
-        """Go to a place with at least so many lines behind it, looking from the end."""
-        wanted = lines
-        for number in reversed(self._numbers()):
-            self._open(number)
-            offset = os.fstat(self._fd).st_size if self._fd >= 0 else 0
-            while offset > 0:
-                begin = max(0, offset - BLOCK_BYTES)
-                block = os.pread(self._fd, offset - begin, begin)
-                wanted -= len(_WHOLE_LINE.findall(block))
-                if wanted < 0:
-                    os.lseek(self._fd, begin, os.SEEK_SET)
-                    self._rest = b""
-                    return
-                offset = begin
+
+def last_line(directory: Path, stream: str) -> str:
+    """What was last written to `stream`, as far as the log's last block tells; else empty."""
+    with closing(LogReader(directory)) as reader:
+        reader.seek_last_block()
+        lines = [*(reader.read() or ()), *reader.unfinished()]
+    texts = (line.text.strip() for line in reversed(lines) if line.stream == stream)
+    return next(filter(None, texts), "")
 
 
 async def read_log(
@@ -123,11 +149,10 @@ async def read_log(
     wait: Callable[[], Awaitable[bool]],
 ) -> AsyncGenerator[LogLine, None]:
     """`wait` pauses a little while more lines may come, and says whether they still may."""
-    reader = LogReader(directory, tail)
+    reader = LogReader(directory)
     try:
         if tail is not None:
-            lines = reader.lines() if follow else chain(reader.lines(), reader.unfinished())
-            for line in deque(lines, maxlen=tail):
+            for line in await _last(reader, tail, with_unfinished=not follow):
                 yield line
             if not follow:
                 return  # what has been written meanwhile would be more than was asked for
@@ -144,8 +169,20 @@ async def read_log(
         reader.close()
 
 
+async def _last(reader: LogReader, count: int, *, with_unfinished: bool) -> Iterable[LogLine]:
+    """The last lines before what is the end now: more may come faster than it can be read."""
+    last: deque[LogLine] = deque(maxlen=count)
+    end = await reader.seek(count)
+    while reader.place < end and (block := reader.read()) is not None:
+        last.extend(block)
+        await asyncio.sleep(0)  # a long log must not hold up everything else
+    if with_unfinished:
+        last.extend(reader.unfinished())
+    return last
+
+
 async def _available(reader: LogReader) -> AsyncGenerator[LogLine, None]:
     while (block := reader.read()) is not None:
         for line in block:
             yield line
-        await asyncio.sleep(0)  # a long log must not hold up everything else
+        await asyncio.sleep(0)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.runtime.container_dir import ExitRecord, ProcessRecord
 from orchestrator.runtime.protocol import ContainerSpec, ContainerState, ContainerStatus
 
 UNSEEN = "its supervisor was killed, so nobody saw how it ended"
+
+NOT_ITS_OWN_FAILURE = frozenset({None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL})
+"""Exit codes of what has not ended, ended well, was asked to end, or was killed."""
+
+MAX_SHOWN = 200
+
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""Of a terminal: colours, mostly (ECMA-48, control sequences)."""
 
 
 def running(spec: ContainerSpec, process: ProcessRecord) -> ContainerStatus:
@@ -38,6 +49,19 @@ def exited(spec: ContainerSpec, process: ProcessRecord | None, end: ExitRecord) 
     )
 
 
+def with_last_words(status: ContainerStatus, last_stderr: Callable[[], str]) -> ContainerStatus:
+    """`last_stderr` is asked only where it may tell why: not of what ended well, or was ended."""
+    if status.exit_code in NOT_ITS_OWN_FAILURE:
+        return status
+    return replace(status, last_stderr=shown(last_stderr()))
+
+
+def shown(line: str) -> str:
+    """One line of somebody's output, fit for a status: plain, and not long."""
+    plain = "".join(filter(str.isprintable, _ESCAPE_SEQUENCE.sub("", line))).strip()
+    return plain if len(plain) <= MAX_SHOWN else f"{plain[: MAX_SHOWN - 1]}…"
+
+
 def never_started(
     spec: ContainerSpec, reason: str, finished_at: float | None = None
 ) -> ContainerStatus:
@@ -49,17 +73,29 @@ def start_failure(spec: ContainerSpec, end: ExitRecord) -> str:
     command, why = spec.argv[0], os.strerror(end.errno)
     match end.failed_at, end.errno:
         case "working_dir", _:
-            return f"its working directory {spec.working_dir!r} cannot be entered: {why}"
+            return (
+                f"its working directory {spec.working_dir!r} cannot be entered: {why}; create it on"
+                " the node, or correct `working_dir`"
+            )
         case "limits", _:
-            return f"its limits cannot be set: {why}"
+            return f"its limits cannot be set: {why}; correct `resource_limits`"
         case "exec", errno.ENOENT if "/" in command:
-            return f"command {command!r}, or the interpreter named in its first line, is not there"
+            return (
+                f"command {command!r}, or the interpreter named in its first line, is not there:"
+                " install it on the node, or correct `command`"
+            )
         case "exec", errno.ENOENT:
-            return f"command {command!r} is not found on the PATH of its node"
+            return (
+                f"command {command!r} is not found on the PATH of its node: install it there, or"
+                " correct `command`"
+            )
         case "exec", errno.EACCES:
-            return f"command {command!r} is not executable"
+            return f"command {command!r} is not executable: `chmod +x` it, or correct `command`"
         case "exec", errno.ENOEXEC:
-            return f"command {command!r} is neither a program nor a script with a #! line"
+            return (
+                f"command {command!r} is neither a program nor a script with a #! line: correct it,"
+                " or run it by its interpreter"
+            )
     return f"command {command!r} cannot be started: {why}"
 
 

@@ -13,20 +13,15 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.model import errors
 from orchestrator.runtime.container_dir import ContainerDir, delete_tree
+from orchestrator.runtime.held import HoldingRuntime
 from orchestrator.runtime.log_files import read_log
-from orchestrator.runtime.protocol import (
-    ContainerSpec,
-    ContainerState,
-    ContainerStatus,
-    LogLine,
-    RuntimeReport,
-)
+from orchestrator.runtime.protocol import ContainerSpec, LogLine, RuntimeReport
 from orchestrator.runtime.supervised import ProcessLimits, SupervisedContainer
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -35,7 +30,7 @@ LOG_POLL_SECONDS = 0.2
 """A growing file has no event that asyncio could wait for (inotify is not in the library)."""
 
 
-class ProcessRuntime:
+class ProcessRuntime(HoldingRuntime[SupervisedContainer]):
     """A `ContainerRuntime` with a directory for each container under `root`, which is its alone.
 
     `environment` is what a container finds besides its spec's own variables, and under them;
@@ -49,11 +44,10 @@ class ProcessRuntime:
         limits: ProcessLimits | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__({})
         self._root = root.absolute()
         self._environment = dict(_inherited() if environment is None else environment)
         self._limits = limits or ProcessLimits()
-        self._containers: dict[str, SupervisedContainer] = {}
-        self._wakes: list[Callable[[], None]] = []
 
     async def init_node(self) -> RuntimeReport:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,75 +63,11 @@ class ProcessRuntime:
         versions = {"python": platform.python_version(), "kernel": platform.release()}
         return RuntimeReport(("process",), versions)
 
-    def on_change(self, wake: Callable[[], None]) -> None:
-        self._wakes.append(wake)
-
-    async def create(self, spec: ContainerSpec) -> ContainerStatus:
-        """Returns when its command runs. Raises `RuntimeError` if it cannot, and again when
-        repeated; what is left can be looked at until it is removed."""
-        container = self._containers.get(spec.id)
-        if container is None:
-            container = self._start(spec)
-        elif container.status.spec.assignment != spec.assignment:
-            raise errors.RuntimeError(
-                f"{spec.id} of an earlier assignment is here: remove it first"
-            )
-        await container.settled.wait()
-        status = container.status
-        if status.state is ContainerState.EXITED and status.started_at is None:
-            raise errors.RuntimeError(status.reason)
-        return status
-
-    async def stop(self, container_id: str, grace_seconds: float) -> None:
-        if (container := self._containers.get(container_id)) is not None:
-            await container.stop(grace_seconds)
-
-    async def stop_all(self, grace_seconds: float) -> None:
-        """Stop all at once and keep their records: for the end of a local cluster.
-
-        Each has its own grace, but none has more than `grace_seconds`.
-        """
-        async with asyncio.TaskGroup() as stopping:
-            for container in self._containers.values():
-                own = container.status.spec.stop_grace_seconds
-                stopping.create_task(container.stop(min(own, grace_seconds)))
-
-    async def remove(self, container_id: str) -> None:
-        container = self._containers.get(container_id)
-        if container is None:
-            return
-        await container.kill()
-        if self._containers.get(container_id) is container:  # nobody else removed it meanwhile
-            del self._containers[container_id]
-            container.close()
-            await asyncio.to_thread(delete_tree, container.place.discard())
-
-    async def status(self, container_id: str) -> ContainerStatus | None:
-        container = self._containers.get(container_id)
-        return container.status if container else None
-
-    async def list(self) -> list[ContainerStatus]:
-        return [container.status for _, container in sorted(self._containers.items())]
-
-    def logs(
-        self, container_id: str, *, follow: bool = False, tail: int | None = None
-    ) -> AsyncGenerator[LogLine, None]:
-        """Raises `RuntimeError` if there is no such container."""
-        container = self._containers.get(container_id)
-        if container is None:
-            raise errors.RuntimeError(f"there is no container {container_id} on this node")
-        return read_log(
-            container.place.path,
-            tail=tail,
-            follow=follow,
-            wait=lambda: container.may_write_more(LOG_POLL_SECONDS),
-        )
-
     async def close(self) -> None:
         for container in self._containers.values():
             container.close()
 
-    def _start(self, spec: ContainerSpec) -> SupervisedContainer:
+    def _begin(self, spec: ContainerSpec) -> SupervisedContainer:
         if (problem := _problem(spec)) is not None:
             raise errors.RuntimeError(problem)
         place = ContainerDir(self._root / spec.id)
@@ -150,8 +80,21 @@ class ProcessRuntime:
             with suppress(OSError):
                 delete_tree(place.discard())
             raise errors.RuntimeError(f"{spec.id} cannot be started: {failure}") from failure
-        self._containers[spec.id] = container
         return container
+
+    def _read(
+        self, container: SupervisedContainer, *, follow: bool, tail: int | None
+    ) -> AsyncGenerator[LogLine, None]:
+        return read_log(
+            container.place.path,
+            tail=tail,
+            follow=follow,
+            wait=lambda: container.may_write_more(LOG_POLL_SECONDS),
+        )
+
+    async def _clear_away(self, container: SupervisedContainer) -> None:
+        container.close()
+        await asyncio.to_thread(delete_tree, container.place.discard())
 
     def _found(self) -> tuple[SupervisedContainer, ...]:
         """What is on disk and not in memory. What means nothing is deleted."""
@@ -168,10 +111,6 @@ class ProcessRuntime:
 
     def _held(self, place: ContainerDir, spec: ContainerSpec) -> SupervisedContainer:
         return SupervisedContainer(place, spec, self._limits, self._environment, self._woken)
-
-    def _woken(self) -> None:
-        for wake in self._wakes:
-            wake()
 
 
 def _inherited() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """`ContainerRuntime`: the seam between an agent and whatever runs containers on its node.
 
 Implementations: `process` (plain processes, each under a small supervisor that outlives the
-agent), `simulated`; OCI runtimes come behind the same seam. One contract suite runs on all.
+agent), `simulated`; OCI runtimes come behind the same seam. What they share is in `held`; one
+contract suite runs on all.
 
 Every method may be repeated: creating what exists, stopping what has stopped and removing what
 is gone are answers, not errors. What the node cannot do raises `model.errors.RuntimeError`
@@ -53,7 +54,8 @@ class ContainerStatus:
     """What is known of one container. Times are seconds since 1970 on this node.
 
     `exit_code` is 128 + n for signal n, and None while it runs or when nobody saw it end;
-    `reason` then says why.
+    `reason` then says why. `last_stderr` is the line with which it failed, fit to be shown: of one
+    that ended well, or by SIGTERM or SIGKILL, it is empty.
     """
 
     spec: ContainerSpec
@@ -63,6 +65,7 @@ class ContainerStatus:
     reason: str = ""
     started_at: float | None = None
     finished_at: float | None = None
+    last_stderr: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,10 @@ from math import inf
 from types import MappingProxyType
 
 from orchestrator.runtime.lifecycle import Lifecycle
-from orchestrator.runtime.outcome import UNSEEN, never_started
+from orchestrator.runtime.outcome import UNSEEN, never_started, with_last_words
 from orchestrator.runtime.protocol import (
     ContainerSpec,
     ContainerState,
-    ContainerStatus,
     LogLine,
 )
 from orchestrator.runtime.supervisor.log import rfc3339
@@ -46,8 +45,7 @@ class Program:
 
 class SimulatedContainer(Lifecycle):
     def __init__(self, host: SimulatedHost, spec: ContainerSpec, program: Program) -> None:
-        super().__init__()
-        self.status = ContainerStatus(spec, ContainerState.CREATED)
+        super().__init__(spec)
         self.lines: list[LogLine] = []
         self.pulse = asyncio.Event()
         """Set, and replaced, when a line is added or the container ends."""
@@ -84,7 +82,7 @@ class SimulatedContainer(Lifecycle):
         if self.status.state is not ContainerState.RUNNING:
             return
         is_lost = exit_code is None or self.program.loses_exit_code
-        self.status = replace(
+        status = replace(
             self.status,
             state=ContainerState.EXITED,
             pid=None,
@@ -92,6 +90,7 @@ class SimulatedContainer(Lifecycle):
             reason=UNSEEN if is_lost else "",
             finished_at=self._host.now(),
         )
+        self.status = with_last_words(status, self._last_stderr)
         self._over()
 
     def ask_to_end(self, *, by_force: bool) -> None:
@@ -106,6 +105,10 @@ class SimulatedContainer(Lifecycle):
     def add_line(self, stream: str, text: str) -> None:
         self.lines.append(LogLine(rfc3339(round(self._host.now() * 1e9)), stream, text))
         self._beat()
+
+    def _last_stderr(self) -> str:
+        texts = (line.text for line in reversed(self.lines) if line.stream == "stderr")
+        return next(texts, "")
 
     def _over(self) -> None:
         self.schedule(inf, lambda: None)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.runtime import outcome
-from orchestrator.runtime.container_dir import ContainerDir, ProcessRecord
+from orchestrator.runtime.container_dir import ContainerDir, ExitRecord, ProcessRecord
 from orchestrator.runtime.lifecycle import Lifecycle
-from orchestrator.runtime.protocol import ContainerSpec, ContainerState, ContainerStatus
+from orchestrator.runtime.log_files import last_line
+from orchestrator.runtime.protocol import ContainerSpec, ContainerStatus
 from orchestrator.runtime.spawning import spawn_supervisor
 from orchestrator.runtime.supervisor.launch import MARK, Launch
 from orchestrator.runtime.supervisor.signals import KILL, TERMINATE
@@ -44,9 +45,8 @@ class SupervisedContainer(Lifecycle):
         environment: Mapping[str, str],
         wake: Callable[[], None],
     ) -> None:
-        super().__init__()
+        super().__init__(spec)
         self.place = place
-        self.status = ContainerStatus(spec, ContainerState.CREATED)
         self.is_closed = False
         self._limits = limits
         self._environment = environment
@@ -111,7 +111,7 @@ class SupervisedContainer(Lifecycle):
 
     def _attach(self) -> bool:
         """Whether the disk said enough; else a start is under way."""
-        if not self.place.is_supervised:
+        if not self.place.is_supervised():
             self._go_on_without_supervisor()
             return True
         supervisor = self.place.supervisor()
@@ -135,7 +135,7 @@ class SupervisedContainer(Lifecycle):
     def _settle(self) -> None:
         spec, process, end = self.status.spec, self.place.process(), self.place.exit()
         if end is not None:
-            self.status = outcome.exited(spec, process, end)
+            self.status = self._exited(process, end)
         elif process is not None:
             self.status = outcome.running(spec, process)
         else:
@@ -159,10 +159,14 @@ class SupervisedContainer(Lifecycle):
             said = self.place.last_words() or "its supervisor was killed"
             self.status = outcome.never_started(self.status.spec, f"it was not started: {said}")
         else:
-            self.status = outcome.exited(self.status.spec, process, end)
+            self.status = self._exited(process, end)
         self.settled.set()
         self.ended.set()
         self._wake()
+
+    def _exited(self, process: ProcessRecord | None, end: ExitRecord) -> ContainerStatus:
+        status = outcome.exited(self.status.spec, process, end)
+        return outcome.with_last_words(status, lambda: last_line(self.place.path, "stderr"))
 
     def _take_over(self, process: ProcessRecord) -> None:
         try:

@@ -15,7 +15,7 @@ from store.etcd.lease import EtcdKeepAliveStream
 from store.etcd.tls import Tls
 from store.etcd.watch import EtcdWatch
 from store.patience import Clock
-from store.protocol import DEFAULT_TIMEOUT_SECONDS
+from store.protocol import DEFAULT_TIMEOUT_SECONDS, PROGRESS_SECONDS
 from store.values import (
     Alarm,
     LeaseGrant,
@@ -27,9 +27,8 @@ from store.values import (
     TxnResult,
 )
 
-WATCH_SILENCE_LIMIT_SECONDS = 20.0
-"""Two progress intervals of an etcd that is set to 10 s, as ours are. Less than what the mirror
-waits for: the watch, unlike the mirror, knows which member to blame."""
+WATCH_SILENCE_LIMIT_SECONDS = 2 * PROGRESS_SECONDS
+"""Less than what the mirror waits for: the watch, unlike it, knows which member to blame."""
 
 
 class EtcdStore:

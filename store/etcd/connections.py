@@ -10,8 +10,9 @@ from typing import Any
 from store.errors import Invalid, OutcomeUnknown, StoreError, Unavailable
 from store.etcd import tls as tls_files
 from store.etcd.channel import Channel, Stream
-from store.etcd.endpoints import Chooser, HistoryGuard, Mark, parse_endpoint
+from store.etcd.endpoints import Chooser, HistoryGuard, parse_endpoint
 from store.etcd.wire import Method
+from store.lineage import Mark
 from store.patience import Clock
 
 

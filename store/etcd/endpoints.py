@@ -12,10 +12,12 @@ and a member restored from a backup answers from its old state as if it were the
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from store.errors import Invalid, StoreReplaced, Unavailable
+from store.errors import Invalid, Unavailable
+from store.lineage import Mark, another_cluster, gone_back
 from store.patience import Clock
 from store.values import Header
 
@@ -29,6 +31,12 @@ that was set back. An etcd member that was merely paused catches up within an el
 VERDICT_ANSWERS = 3
 
 
+_HOST = r"\[[0-9a-f:.]+\]|[^\s:/@?#\[\]]+"
+_ENDPOINT = re.compile(
+    rf"((?P<scheme>https?)://)?(?P<target>({_HOST}):(?P<port>[0-9]{{1,5}}))/?", re.IGNORECASE
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where one member serves clients. `name` is how the user wrote it."""
@@ -40,12 +48,10 @@ class Endpoint:
 
 def parse_endpoint(text: str, *, has_tls: bool) -> Endpoint:
     """Parse "host:port" or "http(s)://host:port"; raises `Invalid`."""
-    scheme, separator, rest = text.strip().rpartition("://")
-    target = rest.rstrip("/")
-    host, _, port = target.rpartition(":")
-    has_port = port.isdecimal() and 0 < int(port) < 65_536
-    if not host or not has_port or (separator and scheme not in {"http", "https"}):
+    match = _ENDPOINT.fullmatch(text.strip())
+    if match is None or not 0 < int(match["port"]) < 65_536:
         raise Invalid(f"{text!r} is no etcd endpoint: write host:port or https://host:port")
+    scheme, target = (match["scheme"] or "").lower(), match["target"]
     if scheme == "https" and not has_tls:
         raise Invalid(f"{text!r} is served with TLS: say which CA to trust")
     if scheme == "http" and has_tls:
@@ -84,14 +90,6 @@ class Chooser:
         return failed_at is not None and now - failed_at < SHUN_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How far the store had surely come when a request was sent."""
-
-    revision: int = 0
-    raft_term: int = 0
-
-
 class HistoryGuard:
     """Note the `mark` before a request is sent, and `check` its answer against it.
 
@@ -122,13 +120,10 @@ class HistoryGuard:
         Raises `StoreReplaced` when all answers have been so for a while.
         """
         self._check_cluster(name, header.cluster_id)
-        revision, raft_term = header.revision, header.raft_term
-        if revision < asked.revision or raft_term < asked.raft_term:
+        if asked.is_ahead_of(header):
             self._judge(name, header, asked)
         self._behind_answers = 0
-        known = self.mark
-        if revision > known.revision or raft_term > known.raft_term:
-            self.mark = Mark(max(revision, known.revision), max(raft_term, known.raft_term))
+        self.mark = self.mark.moved_to(header)
 
     def _judge(self, name: str, header: Header, asked: Mark) -> None:
         """Returns only when all members agree on a lower term: then the high one was counted by
@@ -138,24 +133,15 @@ class HistoryGuard:
         now = self._clock()
         if self._behind_answers == 1:
             self._behind_since = now
-        story = (
-            f"{name} answers at revision {header.revision}, term {header.raft_term},"
-            f" but the store was at {asked.revision}, {asked.raft_term} before"
-        )
+        story = asked.story(name, header)
         if now - self._behind_since < VERDICT_SECONDS or self._behind_answers < VERDICT_ANSWERS:
             raise Unavailable(f"{story}: the member is behind")
         if header.revision < asked.revision:
-            raise StoreReplaced(
-                f"{story}: etcd was wiped or restored from a backup; restart this process when"
-                " that was intended"
-            )
+            raise gone_back(story)
         self.mark = Mark(self.mark.revision, header.raft_term)
 
     def _check_cluster(self, name: str, cluster_id: int) -> None:
         if self._cluster_id == 0:
             self._cluster_id = cluster_id
         elif cluster_id not in {0, self._cluster_id}:
-            raise StoreReplaced(
-                f"{name} belongs to etcd cluster {cluster_id:x}, not {self._cluster_id:x}: name"
-                " members of one cluster only; restart this process if the cluster was replaced"
-            )
+            raise another_cluster(name, cluster_id, self._cluster_id)

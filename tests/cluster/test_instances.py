@@ -11,8 +11,8 @@ from contextlib import aclosing
 
 import psutil
 
-from orchestrator.cli.answers import LogLine
 from orchestrator.cli.following import follow_logs
+from orchestrator.model.answers import LogEntry
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.views import WorkloadInstance
 from orchestrator.model.workload import (
@@ -33,7 +33,7 @@ def shell(name: str, text: str, **more: object) -> ContainerConfig:
     return ContainerConfig(name, command=("sh", "-c", text), **more)  # type: ignore[arg-type]
 
 
-async def lines(operator: Operator, instance: str) -> list[LogLine]:
+async def lines(operator: Operator, instance: str) -> list[LogEntry]:
     return [line async for line in operator.api.logs(instance)]
 
 
@@ -85,7 +85,10 @@ async def test_the_end_of_one_container_is_the_end_of_its_instance(operator: Ope
 async def test_a_command_that_does_not_exist_is_named(operator: Operator) -> None:
     await operator.apply(workload("absent", "no-such-command", restart=STAYS))
     failed = await finally_failed(operator, "absent")
-    assert failed.reason == "command 'no-such-command' is not found on the PATH of its node"
+    assert failed.reason == (
+        "command 'no-such-command' is not found on the PATH of its node: install it there, or"
+        " correct `command`"
+    )
     waiting = (await operator.workload("absent")).status.waiting
     assert any("300 s after 2 failures in a row" in sentence for sentence in waiting), waiting
 
@@ -98,7 +101,17 @@ async def test_a_host_port_that_a_stranger_has_is_named(operator: Operator) -> N
         container = shell("main", "exec sleep 100000", ports=(PortMapping(80, host_port=port),))
         await operator.apply(WorkloadDefinition("squeezed", (container,), restart=STAYS))
         failed = await finally_failed(operator, "squeezed")
-    assert failed.reason.startswith(f"host port {port}/tcp is already in use on node {failed.node}")
+    assert failed.reason == (
+        f"host port {port}/tcp is already in use on node {failed.node} by a process that is no"
+        " instance of this agent: free it, or let the port be chosen by leaving out host_port"
+    )
+
+
+async def test_a_failure_is_told_with_the_last_line_of_stderr(operator: Operator) -> None:
+    await operator.apply(script("verbose", "echo 'no such table' >&2; exit 3", restart=STAYS))
+    failed = await finally_failed(operator, "verbose")
+    assert failed.reason == "exited with code 3: no such table"
+    assert "exited with code 3: no such table" in failed.assigned_because
 
 
 async def test_a_host_port_is_given_once_on_each_node(operator: Operator) -> None:
@@ -135,7 +148,7 @@ async def test_logs_follow_a_workload_over_a_replacement(operator: Operator) -> 
         await heard(told, "2 3")
 
 
-async def followed(operator: Operator, name: str) -> AsyncGenerator[LogLine, None]:
+async def followed(operator: Operator, name: str) -> AsyncGenerator[LogEntry, None]:
     """Each container's lines, of which none must be missing."""
     counts: dict[str, int] = {}
     async with aclosing(follow_logs(operator.api, WorkloadKey("default", name))) as lines:
@@ -146,7 +159,7 @@ async def followed(operator: Operator, name: str) -> AsyncGenerator[LogLine, Non
                 yield line
 
 
-async def heard(lines: AsyncIterator[LogLine], text: str) -> None:
+async def heard(lines: AsyncIterator[LogEntry], text: str) -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
         async for line in lines:
             if line.text == text:
@@ -160,7 +173,7 @@ async def test_logs_outlive_their_rotation(operator: Operator) -> None:
     await operator.apply(script("wordy", f"seq -f '%099.0f' {count}; exec sleep 100000"))
     (instance,) = await operator.running("wordy", 1)
 
-    async def last() -> list[LogLine]:
+    async def last() -> list[LogEntry]:
         tail = [line async for line in operator.api.logs(instance.name, tail=5)]
         return tail if tail and int(tail[-1].text) == count else []
 

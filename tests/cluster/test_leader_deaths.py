@@ -19,6 +19,9 @@ from tests.support.store_history import created_attempts, history_at, violations
 
 TTL_SECONDS = 3
 LONG_TTL_SECONDS = 60
+HAND_OVER_LIMIT_SECONDS = 5.0
+"""Of lease time a small part: it can only be met by resigning. How quick it is, the scenarios say
+in virtual time and benchmarks/failover.py on a quiet machine."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ async def test_a_leader_that_is_stopped_hands_over_without_waiting_for_its_lease
         asked = time.monotonic()
         assert cluster.controllers[old].stop() == 0
         await operator.leader(other_than=old)
-        assert time.monotonic() - asked < LONG_TTL_SECONDS / 2
+        assert time.monotonic() - asked < HAND_OVER_LIMIT_SECONDS
     for controller in pair:
         controller.close()
         del cluster.controllers[controller.name]

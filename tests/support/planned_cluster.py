@@ -6,6 +6,7 @@ rows of a `ClusterState`. Tests on it read as stories; property tests drive it a
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from orchestrator.controller.writes import following, mutations_of
@@ -136,17 +137,18 @@ class PlannedCluster:
         return plan(self.state, self.now, self._scheduler, patience_since=self.patience_since)
 
     def lead(self) -> Plan:
-        """Plan once, and commit it."""
+        """Plan once, and commit it: each change in one transaction."""
         made = self.plan()
         written: dict[str, int] = {}
         for mutations in [mutations_of(change, self.state) for change in made.changes]:
+            self.state.revision += 1
             for mutation in following(mutations, written):
                 if isinstance(mutation, Put):
                     self._check_base(mutation.key, mutation.base)
-                    written[mutation.key] = self.put_bytes(mutation.key, mutation.value)
+                    written[mutation.key] = self._put(mutation.key, mutation.value)
                 elif isinstance(mutation, Delete):
                     self._check_base(mutation.key, mutation.base)
-                    self.drop(mutation.key)
+                    self._drop(mutation.key)
         return made
 
     def settle(self, rounds: int = 50) -> None:
@@ -189,6 +191,16 @@ class PlannedCluster:
 
     def put_bytes(self, key: str, value: bytes) -> int:
         self.state.revision += 1
+        return self._put(key, value)
+
+    def read_anew(self, order: random.Random) -> ClusterState:
+        """The same rows, as a process that starts now reads them, in that order."""
+        state = ClusterState(self.keys, self.state.revision)
+        for key in order.sample(list(self._rows), len(self._rows)):
+            state.apply(key, self._rows[key], self.now)
+        return state
+
+    def _put(self, key: str, value: bytes) -> int:
         revision = self.state.revision
         known = self._rows.get(key)
         if known and known.value == value:
@@ -202,6 +214,9 @@ class PlannedCluster:
 
     def drop(self, key: str) -> None:
         self.state.revision += 1
+        self._drop(key)
+
+    def _drop(self, key: str) -> None:
         self._rows.pop(key, None)
         self.state.apply(key, None, self.now)
         parsed = self.keys.parse(key)
@@ -214,7 +229,9 @@ class PlannedCluster:
         assert base == (known.mod_revision if known else 0), f"{key} was written over blindly"
 
     def _note_name(self, key: str) -> None:
-        parsed = self.keys.parse(key)
-        if isinstance(parsed.name, InstancePlace) and "desired/" in key:
-            assert parsed.name.instance not in self.names_used, f"{parsed.name} is used twice"
-            self.names_used.add(parsed.name.instance)
+        if not key.startswith(self.keys.folder(Kind.ASSIGNMENT)):
+            return
+        name = self.keys.parse(key).name
+        assert isinstance(name, InstancePlace)
+        assert name.instance not in self.names_used, f"{name} is used twice"
+        self.names_used.add(name.instance)

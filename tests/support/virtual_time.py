@@ -6,9 +6,10 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Selector(selectors.DefaultSelector):
@@ -32,6 +33,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    def run_in_executor(
+        self, _executor: object, func: Callable[..., T], *args: object
+    ) -> asyncio.Future[T]:
+        """At once: while a thread works, the clock would run away."""
+        future: asyncio.Future[T] = self.create_future()
+        future.set_result(func(*args))
+        return future
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from store.commit import commit, outcome_of, to_txn
 from store.errors import OutcomeUnknown, StoreError, Unavailable
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import CALM, Meanness, Seconds
 from store.patience import Patience
 from store.protocol import Store
 from store.transactions import (
+    AnyTransaction,
     Check,
     Delete,
     Fence,
@@ -21,9 +23,7 @@ from store.transactions import (
     Outcome,
     Put,
     Transaction,
-    commit,
-    outcome_of,
-    to_txn,
+    new_op,
 )
 from store.values import KeyValue
 from tests.support.history import History
@@ -46,7 +46,7 @@ MEAN = Meanness(
 SETTLED_SECONDS = 60.0
 """After that nothing is on its way any more."""
 
-Commit = Callable[[Store, Transaction, Patience], Awaitable[Outcome]]
+Commit = Callable[[Store, AnyTransaction, Patience], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Story:
     """What was committed, and what each writer was told; None: the outcome stayed unknown."""
 
     history: History = field(default_factory=History)
-    told: list[tuple[Transaction, Outcome | None]] = field(default_factory=list)
+    told: list[tuple[AnyTransaction, Outcome | None]] = field(default_factory=list)
 
 
 def story_of(seed: int, habits: Habits) -> Story:
@@ -126,11 +126,11 @@ class Writer:
             if self._rng.random() < 0.3:
                 self._fence = None
 
-    async def _decide(self) -> Transaction:
+    async def _decide(self) -> AnyTransaction:
         fence = self._fence = self._fence or await self._current_fence()
         keys = self._rng.sample(self._keys, self._rng.randint(1, len(self._keys)))
         mutations = [self._mutation(key, await self._read(key)) for key in keys]
-        return Transaction(tuple(mutations), f"{self._rng.getrandbits(64):016x}", fence)
+        return Transaction(tuple(mutations), new_op(self._rng), fence)
 
     def _mutation(self, key: str, kv: KeyValue | None) -> Mutation:
         base = kv.mod_revision if kv else 0
@@ -141,7 +141,7 @@ class Writer:
             return Delete(key, base)
         return Put(key, b"{}", base)
 
-    async def _outcome_of(self, transaction: Transaction) -> Outcome | None:
+    async def _outcome_of(self, transaction: AnyTransaction) -> Outcome | None:
         try:
             return await self._habits.commit(self._store, transaction, self._patience)
         except (OutcomeUnknown, Unavailable):
@@ -165,7 +165,7 @@ def careless(*, fenced: bool = True, guarded: bool = True) -> Commit:
 
 
 async def _commit_carelessly(
-    store: Store, transaction: Transaction, patience: Patience, *, fenced: bool, guarded: bool
+    store: Store, transaction: AnyTransaction, patience: Patience, *, fenced: bool, guarded: bool
 ) -> Outcome:
     txn = to_txn(transaction, fenced=fenced, guarded=guarded)
     resent = False
@@ -179,5 +179,5 @@ async def _commit_carelessly(
     raise AssertionError("retrying ends by an answer or an error")
 
 
-def puts_of(transaction: Transaction) -> Sequence[Put]:
+def puts_of(transaction: AnyTransaction) -> Sequence[Put]:
     return [mutation for mutation in transaction.mutations if isinstance(mutation, Put)]

@@ -30,29 +30,29 @@ def test_a_second_agent_on_the_directory_is_refused(tmp_path: Path) -> None:
         home(tmp_path)
 
 
-def test_the_store_that_was_seen_is_recognised(tmp_path: Path) -> None:
+async def test_the_store_that_was_seen_is_recognised(tmp_path: Path) -> None:
     with home(tmp_path) as first:
-        first.check_store(0xABC, 100, "", accept=False)
-        first.note_store("one")
-        first.note_revision(150)
+        await first.check_store(0xABC, 100, "", accept=False)
+        await first.note_store("one")
+        await first.note_revision(150)
     with home(tmp_path) as second:
-        second.check_store(0xABC, 150, "one", accept=False)
+        await second.check_store(0xABC, 150, "one", accept=False)
 
 
 @pytest.mark.parametrize(
     "found", [(0xDEF, 1000, "one"), (0xABC, 149, "one"), (0xABC, 1000, "two"), (0xABC, 1000, "")]
 )
-def test_another_store_or_one_that_has_gone_back_is_refused(
+async def test_another_store_or_one_that_has_gone_back_is_refused(
     tmp_path: Path, found: tuple[int, int, str]
 ) -> None:
     with home(tmp_path) as first:
-        first.check_store(0xABC, 150, "one", accept=False)
+        await first.check_store(0xABC, 150, "one", accept=False)
     with home(tmp_path) as second:
         with pytest.raises(ClusterError, match="Nothing has been stopped"):
-            second.check_store(*found, accept=False)
-        second.check_store(*found, accept=True)
+            await second.check_store(*found, accept=False)
+        await second.check_store(*found, accept=True)
     with home(tmp_path) as third:
-        third.check_store(*found, accept=False)
+        await third.check_store(*found, accept=False)
 
 
 def test_a_damaged_identity_is_told(tmp_path: Path) -> None:
@@ -67,13 +67,13 @@ def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         home(tmp_path / "file" / "agent")
 
 
-def test_a_full_disk_stops_nobody(tmp_path: Path) -> None:
+async def test_a_full_disk_stops_nobody(tmp_path: Path) -> None:
     with home(tmp_path) as first:
-        first.check_store(0xABC, 100, "one", accept=False)
+        await first.check_store(0xABC, 100, "one", accept=False)
     (tmp_path / "agent.json.new").mkdir()  # nothing can be written under that name now
     with home(tmp_path) as second:
-        second.check_store(0xABC, 150, "one", accept=False)
-        second.note_revision(200)
+        await second.check_store(0xABC, 150, "one", accept=False)
+        await second.note_revision(200)
         assert second.identity.revision == 200
 
 

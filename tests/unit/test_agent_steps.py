@@ -111,6 +111,14 @@ def test_an_exit_is_told_with_its_code(code: int | None, status: Status, reason:
     assert observation.cause is ExitCause.EXITED
 
 
+def test_a_failure_is_told_with_the_last_words_of_the_container_that_ended_first() -> None:
+    first = replace(exited("a", 1, siblings=2), last_stderr="no such table: users")
+    other = replace(exited("b", 1, siblings=2, finished_at=9.0), last_stderr="a is gone")
+    observation = observe(situation(RUN, first, other))
+    assert observation
+    assert observation.reason == "container a exited with code 1: no such table: users"
+
+
 def test_what_is_not_wanted_is_stopped_and_then_confirmed() -> None:
     now = situation(STOP, container())
     assert next_step(now) == StopAll(("default.web.0.1.app",))

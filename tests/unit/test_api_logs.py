@@ -35,19 +35,24 @@ class LittleAgent:
     lines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     more: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
     asked: list[dict[str, str]] = field(default_factory=list)
+    refuses: web.Response | None = None
 
     def says(self, place: InstancePlace, time: str, text: str) -> None:
         self.lines.setdefault(str(place.instance), []).append(line(place, time, text))
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
+        if self.refuses:
+            return self.refuses
         instance = request.match_info["instance"]
         if instance not in self.lines:
             problem = {"detail": f"this node has no containers of {instance}", "status": 404}
             return web.json_response(problem, status=404)
         response = web.StreamResponse()
         await response.prepare(request)
-        kept = self.lines[instance] if request.query.get("tail") != "0" else []
+        kept = self.lines[instance]
+        if tail := request.query.get("tail"):
+            kept = kept[len(kept) - int(tail) :]
         whole = b"".join(json.dumps(each).encode() + b"\n" for each in kept)
         await response.write(whole[:10])
         await response.write(whole[10:])
@@ -140,6 +145,31 @@ async def test_a_followed_log_comes_as_it_comes_and_is_taken_up_when_it_breaks_o
         assert (await lines.next())["text"] == "again"
 
 
+@pytest.mark.parametrize(
+    ("query", "first", "rest"),
+    [
+        ("follow=true", ["a", "b", "c"], ["d", "e", "f", "g"]),
+        ("follow=true&tail=2", ["b", "c"], ["g"]),
+    ],
+)
+async def test_what_was_written_while_an_agent_was_away_is_told_when_it_is_back(
+    scene: Scene, query: str, first: list[str], rest: list[str]
+) -> None:
+    """A whole chunk of output has one time, and a tail may begin within it."""
+    await scene.start(ONE)
+    for text in "abc":
+        scene.agent.says(ONE, "2030-01-01T00:00:01Z", text)
+    async with scene.replica.stream(f"/v1/instances/default.web.0.1/logs?{query}") as lines:
+        assert [(await lines.next())["text"] for _ in first] == first
+        for text in "def":
+            scene.agent.says(ONE, "2030-01-01T00:00:01Z", text)
+        scene.agent.says(ONE, "2030-01-01T00:00:02Z", "g")
+        await scene.agent.more.put(None)
+        assert (await lines.next())["stream"] == "system"
+        assert [(await lines.next())["text"] for _ in rest] == rest
+    assert [asked.get("tail") for asked in scene.agent.asked][1:] == [None]
+
+
 async def test_a_workloads_logs_are_merged_by_time(scene: Scene) -> None:
     await scene.start(ONE, WorkloadInstanceStatus.FAILED)
     await scene.start(LATER)
@@ -219,12 +249,34 @@ async def test_what_the_agent_refuses_is_passed_on(scene: Scene) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (302, "refused with status 302: see the log of its agent"),
+        (400, "node n1 refused it: see its agent's log"),
+        (404, "node n1 has nothing of it: read again"),
+    ],
+)
+async def test_what_an_agent_does_not_explain_is_a_sentence_all_the_same(
+    scene: Scene, status: int, sentence: str
+) -> None:
+    """And a redirect is not followed: our token would go wherever it leads."""
+    scene.agent.refuses = web.Response(
+        status=status, headers={"Location": f"{scene.agent.url}/v1/instances/elsewhere/logs"}
+    )
+    await scene.start(ONE)
+    answer = await scene.replica.get("/v1/instances/default.web.0.1/logs")
+    assert answer.body["detail"].endswith(sentence)
+    assert len(scene.agent.asked) == 1
+
+
 async def test_what_has_not_started_has_no_log(scene: Scene) -> None:
     await scene.replica.view.reached(await scene.there.assign(ONE))
     one = await scene.replica.get("/v1/instances/default.web.0.1/logs")
     assert (one.status, one.body["detail"]) == (
         409,
-        "instance default.web.0.1 has not started yet: it has no log",
+        "instance default.web.0.1 has not started yet, so it has no log: try again later; "
+        "`orc describe instance default.web.0.1` says what keeps it",
     )
     async with scene.replica.stream(f"{WEB}/logs") as lines:
         assert await lines.rest() == []

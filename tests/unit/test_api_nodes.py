@@ -89,6 +89,73 @@ async def test_a_session_that_begins_meanwhile_keeps_its_node_from_being_declare
     assert answer.status == 409
 
 
+async def declared_lost_back_and_away(there: World) -> None:
+    """A node that was declared lost, came back, and is unreachable once more."""
+    await there.add_node("n1")
+    await there.drop(KEYS.session("n1"))
+    await there.put(KEYS.desired_node("n1"), DesiredNode(is_declared_lost=True))
+    await there.add_node("n1")
+    await there.drop(KEYS.session("n1"))
+
+
+@pytest.mark.parametrize(
+    "patch", [{"availability": "cordoned"}, {"labels": {"disk": "ssd"}}, {"is_declared_lost": None}]
+)
+async def test_a_patch_does_not_revive_the_word_that_an_earlier_life_was_lost(
+    there: World, replica: Replica, patch: Any
+) -> None:
+    await declared_lost_back_and_away(there)
+    await replica.view.reached(there.revision)
+    patched = await replica.call("PATCH", "/v1/nodes/n1", patch)
+    told = "no longer declared lost: its agent has come back since"
+    assert told in patched.body["changes"]
+    assert (await there.value(KEYS.desired_node("n1")) or {}).get(
+        "is_declared_lost", False
+    ) is False
+    shown = await replica.get(f"/v1/nodes/n1?min_revision={patched.revision}")
+    assert shown.body["is_declared_lost"] is False
+    assert "NodeDeclaredLost" not in await event_kinds(there, replica)
+
+
+async def test_a_node_that_came_back_can_be_declared_lost_anew(
+    there: World, replica: Replica
+) -> None:
+    await declared_lost_back_and_away(there)
+    await replica.view.reached(there.revision)
+    lost = await replica.call("PATCH", "/v1/nodes/n1", {"is_declared_lost": True})
+    assert lost.body["changes"] == ["declared lost"]
+    shown = await replica.get(f"/v1/nodes/n1?min_revision={lost.revision}")
+    assert shown.body["is_declared_lost"] is True
+    assert await event_kinds(there, replica) == ["NodeDeclaredLost"]
+
+
+async def test_a_word_that_still_holds_outlasts_a_patch_that_does_not_speak_of_it(
+    there: World, replica: Replica
+) -> None:
+    await there.add_node("n1")
+    await replica.view.reached(await there.drop(KEYS.session("n1")))
+    await replica.call("PATCH", "/v1/nodes/n1", {"is_declared_lost": True})
+    patched = await replica.call("PATCH", "/v1/nodes/n1", {"availability": "cordoned"})
+    assert patched.body["changes"] == ["availability: active -> cordoned"]
+    shown = await replica.get(f"/v1/nodes/n1?min_revision={patched.revision}")
+    assert shown.body["is_declared_lost"] is True
+
+
+async def test_a_life_that_the_mirror_has_not_seen_ends_the_word_as_well(there: World) -> None:
+    await there.add_node("n1")
+    await there.drop(KEYS.session("n1"))
+    await there.put(KEYS.desired_node("n1"), DesiredNode(is_declared_lost=True))
+    async with there.replica() as replica:
+        await replica.view.synced()
+        there.cluster.treat(Meanness(watch_seconds=(0.2, 0.2)), "c1")
+        await there.add_node("n1")
+        await there.drop(KEYS.session("n1"))
+        patched = await replica.call("PATCH", "/v1/nodes/n1", {"availability": "cordoned"})
+        shown = await replica.get(f"/v1/nodes/n1?min_revision={patched.revision}")
+    assert shown.body["availability"] == "cordoned"
+    assert shown.body["is_declared_lost"] is False
+
+
 async def test_a_dead_node_is_removed_and_a_live_one_is_not(there: World, replica: Replica) -> None:
     await there.put(KEYS.desired_node("n1"), DesiredNode())
     await replica.view.reached(await there.add_node("n1"))
@@ -101,8 +168,20 @@ async def test_a_dead_node_is_removed_and_a_live_one_is_not(there: World, replic
     assert await there.value(KEYS.desired_node("n1")) is None
     assert await there.value(KEYS.node_report("n1")) is None
     gone = await replica.call("DELETE", "/v1/nodes/n1")
-    assert (gone.status, gone.body["detail"]) == (404, "there is no node n1")
+    told = "there is no node n1: `orc get nodes` lists them"
+    assert (gone.status, gone.body["detail"]) == (404, told)
     assert await event_kinds(there, replica) == ["NodeRemoved"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])
+async def test_a_name_that_is_nearly_that_of_a_node_is_told(
+    there: World, replica: Replica, method: str
+) -> None:
+    await replica.view.reached(await there.add_node("node-1"))
+    body = {"availability": "active"} if method == "PATCH" else None
+    answer = await replica.call(method, "/v1/nodes/nodes1", body)
+    told = "there is no node nodes1; did you mean 'node-1'?"
+    assert (answer.status, answer.body["detail"]) == (404, told)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api.routes import mount_api
-from orchestrator.cli.answers import WatchType
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.errors import (
     Misunderstood,
@@ -22,6 +21,7 @@ from orchestrator.cli.errors import (
     ServerUnreachable,
 )
 from orchestrator.cli.transport import Patience
+from orchestrator.model.answers import WatchType
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.manifest import parse_manifests
 from orchestrator.model.views import Workload
@@ -188,6 +188,26 @@ async def test_an_error_page_of_something_else_is_told_as_it_is() -> None:
     async with answering(give) as server, ApiClient([server]) as client:
         with pytest.raises(Refused, match="the server answered 403"):
             await client.nodes()
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    followed: list[bytes] = []
+
+    async def note(request: bytes) -> bytes:
+        followed.append(request)
+        return b""
+
+    async with answering(note) as elsewhere:
+
+        async def redirect(_request: bytes) -> bytes:
+            return f"HTTP/1.1 307 Elsewhere\r\nLocation: {elsewhere}\r\n\r\n".encode()
+
+        async with answering(redirect) as server, ApiClient([server], token="secret") as client:
+            with pytest.raises(Refused, match="the server answered 307"):
+                await client.nodes()
+            with pytest.raises(Refused, match="the server answered 307"):
+                await anext(client.logs(KEY))
+    assert followed == []
 
 
 async def test_a_watch_tells_what_there_is_and_what_changes(replica: Replica) -> None:

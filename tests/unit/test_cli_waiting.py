@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 import pytest
 from aiohttp import web
 
-from orchestrator.cli.answers import LogLine, WatchEvent, WatchType
+from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.commands.get import Question
 from orchestrator.cli.errors import NotFound, ServerUnreachable, WaitTimeout
@@ -23,6 +23,7 @@ from orchestrator.cli.kinds import Kind
 from orchestrator.cli.output import Format
 from orchestrator.cli.waiting import Wait, gap_to_gone, gap_to_running
 from orchestrator.cli.watching import watch_on
+from orchestrator.model.answers import LogEntry, WatchType
 from orchestrator.model.manifest import parse_manifests
 from orchestrator.model.views import Workload
 from orchestrator.model.workload import WorkloadKey, WorkloadStatus
@@ -282,20 +283,19 @@ async def test_followed_logs_outlive_their_server_and_tell_each_line_once() -> N
             await lines.aclose()
 
 
-async def test_a_followed_log_that_was_silent_so_far_outlives_its_server_too() -> None:
-    asked = 0
+@asynccontextmanager
+async def log_server(*answers: list[LogEntry]) -> AsyncIterator[str]:
+    """A server that gives each answer in its turn, and breaks off all but the last one."""
+    left = list(answers)
 
     async def logs(request: web.Request) -> web.StreamResponse:
-        nonlocal asked
-        asked += 1
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        if asked == 1:
-            assert request.transport is not None
-            request.transport.abort()
-        else:
-            line = LogLine("default.web.0.1", "app", "2030-01-01T00:00:01Z", "stdout", "at last")
+        for line in left.pop(0):
             await response.write(json.dumps(asdict(line)).encode() + b"\n")
+        if left:
+            assert request.transport is not None
+            request.transport.close()
         return response
 
     app = web.Application()
@@ -305,15 +305,32 @@ async def test_a_followed_log_that_was_silent_so_far_outlives_its_server_too() -
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
-        async with ApiClient([f"http://127.0.0.1:{port}"]) as client:
-            lines = follow_logs(client, "default.web.0.1")
-            assert await _texts(lines, 1) == ["at last"]
-            await lines.aclose()
+        yield f"http://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
 
 
-async def _texts(lines: AsyncIterator[LogLine], count: int) -> list[str]:
+def log_lines(time: str, texts: str) -> list[LogEntry]:
+    return [LogEntry("default.web.0.1", "app", time, "stdout", text) for text in texts]
+
+
+async def test_a_followed_log_that_was_silent_so_far_outlives_its_server_too() -> None:
+    async with (
+        log_server([], log_lines("2030-01-01T00:00:01Z", "a")) as url,
+        ApiClient([url]) as client,
+    ):
+        lines = follow_logs(client, "default.web.0.1")
+        assert [line.text async for line in lines] == ["a"]
+
+
+async def test_a_followed_log_that_breaks_off_amid_lines_of_one_time_loses_none() -> None:
+    whole = log_lines("2030-01-01T00:00:01Z", "abcdef")
+    async with log_server(whole[:3], whole[:5], whole) as url, ApiClient([url]) as client:
+        lines = follow_logs(client, "default.web.0.1")
+        assert "".join([line.text async for line in lines]) == "abcdef"
+
+
+async def _texts(lines: AsyncIterator[LogEntry], count: int) -> list[str]:
     return [(await anext(lines)).text for _ in range(count)]
 
 

@@ -117,7 +117,10 @@ def test_a_damaged_record_is_set_aside_and_its_last_good_version_stays(key: str)
     assert table(state, parsed) == {parsed.name: Entry(record, 5, 10, 3.0)}
 
 
-@pytest.mark.parametrize("key", [key for key in RECORDS if key != KEYS.session("node-1")])
+BY_BEING_THERE = {KEYS.session("node-1"), KEYS.node_report("node-1")}
+
+
+@pytest.mark.parametrize("key", [key for key in RECORDS if key not in BY_BEING_THERE])
 def test_a_record_that_was_never_good_is_only_damage(key: str) -> None:
     parsed, _ = RECORDS[key]
     state = ClusterState(KEYS)
@@ -134,6 +137,19 @@ def test_a_session_that_cannot_be_read_is_a_sign_of_life_all_the_same() -> None:
     assert state.sessions["node-1"].record.agent_id == ""
     assert KEYS.session("node-1") in state.damaged
     assert "node-1" not in state.session_ended_at
+
+
+def test_a_node_whose_report_cannot_be_read_is_there_all_the_same() -> None:
+    state = ClusterState(KEYS)
+    key = KEYS.node_report("node-1")
+    state.apply(key, Row(b"{", 5, 5), now=1.0)
+    state.apply(key, Row(b"[", 5, 6), now=2.0)
+    entry = state.reports["node-1"]
+    assert (entry.mod_revision, entry.seen_at) == (6, 1.0)
+    assert "cannot be read" in entry.record.problem
+    assert entry.record.runtimes == ()
+    state.apply(key, None, now=3.0)
+    assert not state.reports
 
 
 def test_a_stranger_under_our_root_is_told_and_forgotten_when_it_goes() -> None:
@@ -154,6 +170,19 @@ def test_when_a_session_ended_is_remembered_until_the_next_one() -> None:
     assert state.session_ended_at == {"node-1": 7.0}
     put(state, KEYS.session("node-1"), NodeSession("a"), now=9.0)
     assert not state.session_ended_at
+
+
+def test_room_is_released_by_what_ends_and_by_what_goes() -> None:
+    state = ClusterState(KEYS)
+    put(state, KEYS.assignment(PLACE), assigned(PLACE))
+    put(state, KEYS.observation(PLACE), InstanceObservation(WorkloadInstanceStatus.RUNNING))
+    assert state.releases == 0
+    put(state, KEYS.observation(PLACE), InstanceObservation(WorkloadInstanceStatus.FAILED))
+    assert state.releases == 1
+    state.apply(KEYS.observation(PLACE), None, 2.0)
+    assert state.releases == 1
+    state.apply(KEYS.assignment(PLACE), None, 2.0)
+    assert state.releases == 2
 
 
 def test_places_are_found_by_workload_and_by_node() -> None:

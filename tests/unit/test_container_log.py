@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import tempfile
@@ -13,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.runtime import log_files
-from orchestrator.runtime.log_files import LogReader, read_log
+from orchestrator.runtime.log_files import LogReader, last_line, read_log
 from orchestrator.runtime.protocol import LogLine
 from orchestrator.runtime.supervisor.launch import Launch
 from orchestrator.runtime.supervisor.log import Log
 
+LIMIT_SECONDS = 30.0
 PREFIX_BYTES = len("2026-11-22T11:05:07.557878762+00:00 stdout F \n")
 
 
@@ -29,7 +31,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def texts(directory: Path, tail: int | None = None) -> list[tuple[str, str]]:
-    with contextlib.closing(LogReader(directory, tail)) as reader:
+    with contextlib.closing(LogReader(directory)) as reader:
+        if tail is not None:
+            asyncio.run(reader.seek(tail))
         lines = [*reader.lines(), *reader.unfinished()]
     return [(line.stream, line.text) for line in lines]
 
@@ -96,8 +100,71 @@ async def test_a_tail_is_not_made_longer_by_what_is_written_meanwhile(directory:
     assert [first.text, *[line.text async for line in tail]] == ["2", "3"]
 
 
+async def test_a_long_tail_lets_others_go_on(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "BLOCK_BYTES", 100)
+    Log(10_000, 10).write("stdout", b"x\n" * 500)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    going_on = asyncio.create_task(others())
+    tail = read_log(directory, tail=1000, follow=False, wait=ended)
+    await anext(tail)
+    going_on.cancel()
+    await tail.aclose()
+    assert turns > 2 * 500 * PREFIX_BYTES // 100, "while it seeks, and while it reads"
+
+
+async def test_a_tail_ends_though_more_is_written_than_can_be_read(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "BLOCK_BYTES", 100)
+    log = Log(10_000_000, 2)
+    log.write("stdout", b"old\n" * 100)
+
+    async def write_on() -> None:
+        while True:
+            log.write("stdout", b"new\n" * 10)
+            await asyncio.sleep(0)
+
+    writing = asyncio.create_task(write_on())
+    async with asyncio.timeout(LIMIT_SECONDS):
+        lines = [line.text async for line in read_log(directory, tail=5, follow=False, wait=ended)]
+    writing.cancel()
+    assert len(lines) == 5
+
+
 async def ended() -> bool:
     return False
+
+
+def test_the_last_line_of_a_stream_is_that_of_the_last_block(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert last_line(directory, "stderr") == ""
+    log = Log(10_000, 3)
+    log.write("stderr", b"first\nsecond\n \n")
+    log.write("stdout", b"other\n")
+    assert last_line(directory, "stderr") == "second"
+    log.write("stderr", b"unfinished")
+    assert last_line(directory, "stderr") == "unfinished"
+    monkeypatch.setattr(log_files, "BLOCK_BYTES", 100)
+    log.write("stdout", b"x\n" * 10)
+    assert last_line(directory, "stderr") == ""
+
+
+def test_an_old_log_that_somebody_deleted_is_no_reason_to_end(directory: Path) -> None:
+    log = Log(limit_bytes=PREFIX_BYTES + 1, limit_files=2)
+    log.write("stdout", b"1\n2\n")
+    (directory / "log.1").unlink()
+    log.write("stdout", b"3\n")
+    assert [text for _, text in texts(directory)] == ["2", "3"]
 
 
 async def test_following_waits_for_the_rest_of_a_line(directory: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from orchestrator.local.ports import PortPlan
 from orchestrator.process.settings import AgentSettings, ControllerSettings, ProcessSettings
 from orchestrator.process.sources import load_settings
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+README = (ROOT / "README.md").read_text()
 
 
 def test_prometheus_takes_the_configuration_and_the_rules() -> None:
@@ -62,3 +66,24 @@ def test_the_units_start_what_there_is(name: str) -> None:
     assert f"/bin/orc {name} --config /etc/orchestrator/{name}.yaml" in unit
     assert "Restart=on-failure" in unit
     assert ("KillMode=process" in unit) == (name == "agent")
+
+
+def test_the_readme_creates_the_user_of_the_units() -> None:
+    wanted = set()
+    for unit in (DEPLOY / "systemd").glob("*.service"):
+        wanted |= set(
+            re.findall(r"^(?:User|Group|SupplementaryGroups)=(.*)$", unit.read_text(), re.M)
+        )
+    created = re.findall(r"^ *sudo useradd --system --user-group .* (\S+)$", README, re.M)
+    assert wanted == set(created)
+
+
+def test_the_readme_installs_every_file_that_the_examples_name() -> None:
+    named = {
+        Path(name).name
+        for example in (DEPLOY / "systemd").glob("*.yaml")
+        for name in re.findall(r"/etc/orchestrator/(\S+[^:\s])", example.read_text())
+    }
+    (line,) = re.findall(r"^ *sudo install -m 0640 -g orchestrator (.*) /etc/", README, re.M)
+    assert len(named) > 5
+    assert [name for name in named if not any(fnmatch(name, each) for each in line.split())] == []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from store.commit import commit
 from store.election import Election
 from store.errors import NoSpace, OutcomeUnknown, SessionLost
 from store.memory.cluster import MemoryCluster
@@ -18,7 +19,7 @@ from store.memory.meanness import CALM, LOST_REPLY, REFUSED, Meanness, Trip, lat
 from store.mirror import Mirror
 from store.patience import Patience
 from store.session import Session
-from store.transactions import FenceLost, Leadership, Put, Transaction, commit
+from store.transactions import FenceLost, Leadership, Put, Transaction
 from store.values import DeleteOp, PutOp, RangeOp, Txn
 from tests.support.mirroring import PREFIX, Fold, new_mirror, running
 from tests.support.virtual_time import in_virtual_time, virtual_now

@@ -13,9 +13,9 @@ from store.etcd.endpoints import (
     Chooser,
     Endpoint,
     HistoryGuard,
-    Mark,
     parse_endpoint,
 )
+from store.lineage import Mark
 from store.values import Header
 
 NAMES = ("a:1", "b:1", "c:1")
@@ -45,6 +45,7 @@ def chooser(clock: Clock, *names: str, seed: int = 1) -> Chooser:
         ("http://etcd-1:2379", False, "etcd-1:2379"),
         ("https://etcd-1:2379/", True, "etcd-1:2379"),
         ("https://[::1]:2379", True, "[::1]:2379"),
+        ("HTTPS://etcd-1:2379", True, "etcd-1:2379"),
     ],
 )
 def test_endpoints_are_parsed(text: str, has_tls: bool, target: str) -> None:
@@ -60,6 +61,11 @@ def test_endpoints_are_parsed(text: str, has_tls: bool, target: str) -> None:
         ("etcd-1:99999", False, "write host:port"),
         ("unix:///etcd.sock", False, "write host:port"),
         ("", False, "write host:port"),
+        ("http://user:secret@etcd-1:2379", False, "write host:port"),
+        ("http://etcd-1:2379/v3", False, "write host:port"),
+        ("::1:2379", False, "write host:port"),
+        ("etcd-1:0", False, "write host:port"),
+        ("etcd-1:\u0663", False, "write host:port"),
         ("https://etcd-1:2379", False, "say which CA to trust"),
         ("http://etcd-1:2379", True, "write https://"),
     ],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from store.transactions import Fence, stamped
+from store.stamps import stamped
+from store.transactions import Fence
 from store.values import Event, KeyValue
 from tests.support.history import (
     Entry,

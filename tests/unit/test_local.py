@@ -27,11 +27,11 @@ from orchestrator.local.ports import HIGHEST_BASE, MAX_EACH, PortPlan
 from orchestrator.local.record import (
     ClusterRecord,
     ProcessRecord,
+    point_to,
     read_record,
     record_of,
     write_record,
 )
-from orchestrator.local.screen import changes
 from orchestrator.model.errors import ConfigError, StateError
 from orchestrator.process.settings import PortRange
 from tests.support.etcd import etcd_binaries
@@ -113,6 +113,26 @@ def test_a_damaged_memory_says_what_to_do(data_dir: DataDir) -> None:
         data_dir.kept()
 
 
+def test_a_directory_that_cannot_be_used_is_named_with_what_to_do(data_dir: DataDir) -> None:
+    (data_dir.path / "lock").mkdir()
+    with (
+        pytest.raises(ConfigError, match=r"/lock: Is a directory; .*choose another --data-dir"),
+        data_dir.locked(),
+    ):
+        pass
+    (data_dir.path / "local.json").unlink()
+    with pytest.raises(ConfigError, match=r"/local\.json: No such file.*--data-dir"):
+        data_dir.kept()
+
+
+def test_a_pointer_that_cannot_be_written_says_what_to_do(
+    data_dir: DataDir, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(ConfigError, match=r"cannot write .*Not a directory.*XDG_STATE_HOME"):
+        point_to(data_dir, tmp_path / "state" / "orchestrator" / "current")
+
+
 def test_the_log_of_the_run_before_is_kept(data_dir: DataDir) -> None:
     data_dir.turn_log("c1").write_text("first")
     data_dir.turn_log("c1").write_text("second")
@@ -177,12 +197,6 @@ def test_records_tell_a_process_from_another_with_its_pid(data_dir: DataDir) -> 
     record = read_record(data_dir)
     assert record
     assert record.running() == [own]
-
-
-def test_only_what_has_changed_is_told() -> None:
-    before = {"leader": "c1", "node n1": "Ready", "node n2": "Ready"}
-    now = {"leader": "c2", "node n1": "Ready", "node n3": "Ready"}
-    assert changes(before, now) == ["node n2: gone", "leader: c2", "node n3: Ready"]
 
 
 @asynccontextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncGenerator
+import resource
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -215,6 +217,7 @@ async def test_a_backup_is_written_whole_and_can_be_restored(tmp_path: Path) -> 
     size = await snapshot_to(store, path)
 
     assert size == path.stat().st_size > 0
+    assert path.stat().st_mode & 0o777 == 0o600, "every workload's environment is in it"
     await store.txn(Txn(success=(PutOp("key", b"after"),)))
     memory.restore(path.read_bytes())
     assert (await store.range(RangeOp("key"))).kvs[0].value == b"before"
@@ -245,12 +248,22 @@ class LongStore(MemoryStore):
             self.is_open = False
 
 
+@contextmanager
+def files_limited_to(size_bytes: int) -> Iterator[None]:
+    """What this process writes beyond that fails, as it would on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 async def test_a_backup_that_finds_the_disk_full_lets_go_of_the_store(tmp_path: Path) -> None:
     memory = MemoryCluster(lambda: 0.0)
     memory.connect("me")
     store = LongStore(memory, memory.link("me"))
-    (tmp_path / ".backup.partial").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
+    with files_limited_to(3_000_000), pytest.raises(OSError, match="File too large"):
         await snapshot_to(store, tmp_path / "backup")
     assert not store.is_open
     assert os.listdir(tmp_path) == []

@@ -287,6 +287,12 @@ def test_the_examples_are_in_order(path: Path) -> None:
     assert all(parse_manifests(to_manifest(each)) == [each] for each in definitions)
 
 
+def test_a_text_that_cannot_be_printed_survives_being_written() -> None:
+    command = ("printf", "one\x85line", "\x85 and\nanother", "\u2028")
+    spec = WorkloadDefinition("web", (ContainerConfig("app", command=command),))
+    assert parse_manifests(to_manifest(spec)) == [spec]
+
+
 def test_json_text_and_yaml_text_mean_the_same() -> None:
     value = {"name": "web", "containers": [{"name": "server", "command": ["sleep", "60"]}]}
     assert parse_manifests(json.dumps(value)) == parse_manifests(WEB)

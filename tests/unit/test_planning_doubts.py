@@ -197,6 +197,100 @@ def test_what_had_ended_on_a_node_that_is_removed_leaves_no_observation() -> Non
     assert place not in cluster.state.observations
 
 
+def test_a_strangers_row_is_nothing_that_may_still_run() -> None:
+    cluster = running(1)
+    cluster.put_bytes("/orchestrator/strangers/row", b"{}")
+    cluster.apply(web(2))
+    cluster.settle()
+    assert cluster.names() == ["0.1", "1.1"]
+
+
+def test_what_is_left_of_an_earlier_attempt_takes_nothing_from_the_later_one() -> None:
+    cluster = running(3)
+    old = cluster.place_of(0)
+    cluster.lose(old.node)
+    cluster.wait(30)
+    cluster.settle()
+    cluster.drop(cluster.keys.assignment(old))
+    cluster.apply(web(4))
+    cluster.settle()
+    assert cluster.names() == ["0.2", "1.1", "2.1", "3.1"]
+
+
+def test_what_may_still_run_of_a_deleted_workload_is_waited_for() -> None:
+    cluster = running(1)
+    place = cluster.place_of(0)
+    cluster.lose(place.node)
+    cluster.drop(cluster.keys.assignment(place))
+    cluster.delete(KEY)
+    cluster.wait(1000)
+    cluster.settle()
+    assert KEY in cluster.state.statuses
+    assert cluster.waiting() == (
+        f"{place.instance} is stopped as soon as node {place.node} can be reached",
+    )
+    cluster.revive(place.node)
+    cluster.work()
+    cluster.settle()
+    assert KEY not in cluster.state.statuses
+
+
+def test_nothing_is_waited_for_on_a_node_that_is_removed() -> None:
+    cluster = running(3)
+    stopping, orphaned = cluster.place_of(2), cluster.place_of(1)
+    cluster.apply(web(2))
+    cluster.lead()
+    for place in (stopping, orphaned):
+        cluster.lose(place.node)
+        cluster.drop(cluster.keys.node_report(place.node))
+    cluster.drop(cluster.keys.assignment(orphaned))
+    cluster.settle()
+    assert stopping not in cluster.state.assignments
+    assert cluster.names() == ["0.1", "1.2"]
+
+
+def lose_unread(cluster: PlannedCluster, node: str) -> None:
+    """Its session is gone, and its report is one that this leader has never been able to read."""
+    cluster.lose(node)
+    cluster.drop(cluster.keys.node_report(node))
+    cluster.put_bytes(cluster.keys.node_report(node), b"{")
+
+
+def test_a_node_whose_report_cannot_be_read_has_not_been_removed() -> None:
+    cluster = running(3)
+    lost = cluster.place_of(0)
+    lose_unread(cluster, lost.node)
+    made = cluster.lead()
+    assert placed(made) == []
+    assert made.wake_at[KEY] == cluster.now + 30
+    cluster.wait(30)
+    cluster.settle()
+    assert cluster.names() == ["0.2", "1.1", "2.1"]
+    assert lost in cluster.state.assignments
+
+
+def test_wait_holds_the_slots_of_a_node_whose_report_cannot_be_read() -> None:
+    cluster = running(3, on_node_lost=WAIT)
+    kept, orphaned = cluster.place_of(0), cluster.place_of(1)
+    lose_unread(cluster, kept.node)
+    lose_unread(cluster, orphaned.node)
+    cluster.drop(cluster.keys.assignment(orphaned))
+    cluster.wait(100_000)
+    cluster.settle()
+    assert cluster.names() == ["0.1", "2.1"]
+    assert all(str(each.instance) in str(cluster.waiting()) for each in (kept, orphaned))
+
+
+def test_nodes_whose_reports_cannot_be_read_count_for_the_mass_loss_brake() -> None:
+    cluster = running(3)
+    lose_unread(cluster, "n1")
+    lose_unread(cluster, "n2")
+    cluster.wait(1000)
+    cluster.settle()
+    assert cluster.names() == ["0.1", "1.1", "2.1"]
+    assert any("2 of 3 nodes cannot be reached" in each for each in cluster.waiting())
+
+
 def test_deleting_a_thousand_replicas_is_one_stop_each() -> None:
     cluster = running(1000)
     cluster.delete(KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,35 +13,56 @@ from prometheus_client import CollectorRegistry
 from orchestrator.controller.committer import LeadershipLost
 from orchestrator.controller.metrics import LeaderMetrics
 from orchestrator.controller.reconciler import SLICE, Reconciler, ReconcileSettings
+from orchestrator.model.instance import WorkloadInstanceStatus
+from orchestrator.model.node import DesiredNode
 from orchestrator.model.resources import NodeResources
-from orchestrator.model.workload import ContainerConfig
+from orchestrator.model.workload import ContainerConfig, WorkloadKey
 from orchestrator.scheduler.protocol import NodeSnapshot, ScheduleDecision, ScheduleRequest
 from orchestrator.scheduler.spread import SpreadScheduler
 from store.memory.meanness import LOST_REPLY, Meanness, Trip, late
-from tests.support.office import PATIENCE_SECONDS, Office, office
+from tests.support.office import KEYS, PATIENCE_SECONDS, Office, office
 from tests.support.planned_cluster import web
 from tests.support.virtual_time import in_virtual_time
 
 LARGE = ContainerConfig("app", command=("serve",), resource_requests=NodeResources(memory_mb=9000))
 
 
+THREE_GB = ContainerConfig(
+    "app", command=("serve",), resource_requests=NodeResources(memory_mb=3000)
+)
+
+
 class CountingScheduler(SpreadScheduler):
+    """`turns` tells whether anybody else runs between two calls."""
+
     def __init__(self) -> None:
         self.calls: list[int] = []
+        self.turns: list[str] = []
 
     def schedule(
         self, requests: Sequence[ScheduleRequest], nodes: Sequence[NodeSnapshot]
     ) -> list[ScheduleDecision]:
         self.calls.append(len({request.instance.workload for request in requests}))
+        self.turns.append("a slice")
+        asyncio.get_running_loop().call_soon(self.turns.append, "others")
         return super().schedule(requests, nodes)
+
+
+class DeafReconciler(Reconciler):
+    """No news of what changes reaches it."""
+
+    def look_again(self, workloads: frozenset[WorkloadKey], touches_nodes: bool) -> None:
+        pass
 
 
 @asynccontextmanager
 async def leading(
-    desk: Office, may_dispatch: Callable[[], bool] = lambda: True
+    desk: Office,
+    may_dispatch: Callable[[], bool] = lambda: True,
+    kind: type[Reconciler] = Reconciler,
 ) -> AsyncIterator[CountingScheduler]:
     scheduler = CountingScheduler()
-    reconciler = Reconciler(
+    reconciler = kind(
         desk.view,
         scheduler,
         desk.committer,
@@ -80,6 +102,68 @@ async def test_what_fits_nowhere_holds_up_nobody_and_is_no_busy_loop() -> None:
             calls = len(scheduler.calls)
             await asyncio.sleep(10.0)
             assert len(scheduler.calls) == calls
+
+
+@in_virtual_time
+async def test_slices_that_change_nothing_let_others_run_in_between() -> None:
+    async with office() as desk:
+        for index in range(3 * SLICE):
+            await desk.apply(web(1, name=f"w{index}", containers=(LARGE,)))
+        async with leading(desk) as scheduler:
+            await asyncio.sleep(10.0)
+            scheduler.turns.clear()
+            await desk.put(KEYS.desired_node("n1"), DesiredNode())
+            await asyncio.sleep(1.0)
+            assert scheduler.turns == ["a slice", "others"] * 3
+
+
+@in_virtual_time
+async def test_what_waits_for_room_is_tried_again_when_there_may_be_some_and_not_before() -> None:
+    async with office() as desk:
+        async with leading(desk) as scheduler:
+            first, second = (web(1, name=name, containers=(THREE_GB,)) for name in ("a", "b"))
+            await desk.apply(first)
+            await desk.apply(second)
+            await desk.assigned(1)
+            await asyncio.sleep(1.0)
+            scheduler.calls.clear()
+            await desk.report(WorkloadInstanceStatus.RUNNING)
+            await desk.apply(replace(first, replicas=0))
+            await asyncio.sleep(1.0)
+            assert scheduler.calls == []
+            await desk.report(WorkloadInstanceStatus.SUCCEEDED)
+            await asyncio.sleep(1.0)
+        assert [place.instance.workload for place in desk.view.state.assignments] == ["b"]
+
+
+@in_virtual_time
+async def test_room_that_a_failed_commit_leaves_goes_to_the_next_who_waits_for_it() -> None:
+    async with office() as desk, leading(desk):
+        there, next_one, last = (web(1, name=name, containers=(THREE_GB,)) for name in "abc")
+        await desk.apply(there)
+        await desk.assigned(1)
+        await desk.apply(next_one)
+        await desk.apply(last)
+        await asyncio.sleep(1.0)
+        await desk.delete(KEYS.workload(there.key))
+        await asyncio.sleep(1.0)
+        desk.link.luck.arrange(Trip(request_seconds=1.0))
+        (place,) = desk.view.state.assignments
+        await desk.delete(KEYS.assignment(place))
+        await asyncio.sleep(0.5)
+        await desk.delete(KEYS.workload(next_one.key))
+        await asyncio.sleep(5.0)
+        assert [place.instance.workload for place in desk.view.state.assignments] == ["c"]
+
+
+@in_virtual_time
+async def test_what_nobody_told_it_of_is_found_by_the_periodic_full_pass() -> None:
+    async with office() as desk, leading(desk, kind=DeafReconciler):
+        await asyncio.sleep(1.0)
+        await desk.apply(web(1))
+        await asyncio.sleep(1.0)
+        assert not desk.view.state.assignments
+        await asyncio.wait_for(desk.assigned(1), 30.0)
 
 
 @in_virtual_time

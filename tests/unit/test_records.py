@@ -18,7 +18,8 @@ from orchestrator.model.workload import (
     WorkloadDefinition,
     WorkloadKey,
 )
-from store.transactions import Leadership, stamp_of, stamped
+from store.stamps import stamp_of, stamped
+from store.transactions import Leadership
 
 KEY = WorkloadKey("default", "web")
 WORKLOAD = ParsedKey(Kind.WORKLOAD, KEY)

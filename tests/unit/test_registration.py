@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from math import inf
 
@@ -15,6 +16,7 @@ from store.errors import SessionLost
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import LOST_REPLY, Trip
 from store.patience import Patience
+from store.values import PutOp, RangeOp, Txn
 from tests.support.virtual_time import in_virtual_time, virtual_now
 
 TTL_SECONDS = 10
@@ -60,4 +62,31 @@ async def test_another_agent_of_that_name_is_refused() -> None:
     memory = MemoryCluster(virtual_now)
     await registration(memory).register(patience())
     with pytest.raises(ClusterError, match="is in use"):
+        await registration(memory, "a2").register(patience())
+
+
+async def write_over(memory: MemoryCluster) -> None:
+    """As `etcdctl put` does: the row is taken off its lease."""
+    people = memory.connect("people")
+    key = Keys().session("n1")
+    value = (await people.range(RangeOp(key))).kvs[0].value
+    await people.txn(Txn(success=(PutOp(key, value),)))
+
+
+@in_virtual_time
+async def test_a_former_life_without_a_lease_is_ended_too() -> None:
+    memory = MemoryCluster(virtual_now)
+    former = await registration(memory).register(patience())
+    await write_over(memory)
+    async with asyncio.timeout(TTL_SECONDS):
+        fence = await registration(memory).register(patience())
+    assert fence.create_revision > former.create_revision
+
+
+@in_virtual_time
+async def test_another_agents_session_without_a_lease_is_told_with_what_to_do() -> None:
+    memory = MemoryCluster(virtual_now)
+    await registration(memory).register(patience())
+    await write_over(memory)
+    with pytest.raises(ClusterError, match=r"no lease that could end.* delete the key"):
         await registration(memory, "a2").register(patience())

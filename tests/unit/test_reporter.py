@@ -22,13 +22,15 @@ from store.memory.cluster import MemoryCluster
 from store.memory.meanness import Trip
 from store.memory.store import MemoryStore
 from store.patience import Patience
-from store.transactions import SessionFence, stamp_of
+from store.stamps import stamp_of
+from store.transactions import SessionFence
 from store.values import DeleteOp, KeyValue, PutOp, RangeOp, Txn
 from tests.support.virtual_time import in_virtual_time, virtual_now
 
 NAME = InstanceName("default", "web", 0, 1)
 KEY = Keys().observation(InstancePlace("n1", NAME))
 SESSION = Keys().session("n1")
+TTL_SECONDS = 100_000
 Status = WorkloadInstanceStatus
 
 
@@ -44,13 +46,15 @@ class Desk:
         kvs = (await self.people.range(RangeOp(KEY))).kvs
         return kvs[0] if kvs else None
 
-    async def put(self, key: str, value: bytes) -> int:
-        return (await self.people.txn(Txn(success=(PutOp(key, value),)))).header.revision
+    async def put(self, key: str, value: bytes, lease: int = 0) -> int:
+        return (await self.people.txn(Txn(success=(PutOp(key, value, lease),)))).header.revision
 
     async def register(self) -> SessionFence:
         """A new session, as after the old one was lost."""
         await self.people.txn(Txn(success=(DeleteOp(SESSION),)))
-        fence = SessionFence(SESSION, await self.put(SESSION, b"{}"))
+        lease = self.memory.engine.revision
+        await self.people.grant_lease(lease, TTL_SECONDS)
+        fence = SessionFence(SESSION, await self.put(SESSION, b"{}", lease))
         self.reporter.set_fence(fence)
         return fence
 
@@ -252,6 +256,18 @@ async def test_a_session_row_that_somebody_deletes_is_noticed_without_a_report()
         fence = await it.register()
         it.reporter.set_fence(fence, on_lost=lost.set)
         await it.people.txn(Txn(success=(DeleteOp(SESSION),)))
+        async with asyncio.timeout(AUDIT_SECONDS + 1):
+            await lost.wait()
+
+
+@in_virtual_time
+async def test_a_session_row_that_somebody_took_off_its_lease_is_given_up() -> None:
+    """It would say that this agent lives when it is long dead."""
+    async with desk() as it:
+        lost = asyncio.Event()
+        fence = await it.register()
+        it.reporter.set_fence(fence, on_lost=lost.set)
+        await it.put(SESSION, b'{"pid": 1}')
         async with asyncio.timeout(AUDIT_SECONDS + 1):
             await lost.wait()
 

@@ -92,6 +92,16 @@ class TestEveryScheduler:
         (decision,) = scheduler.schedule([request()], nodes)
         assert decision.reason == "none of 5 nodes fits: 5 nodes (n0, n1, ...): is cordoned"
 
+    def test_of_many_reasons_the_most_frequent_are_told(self, scheduler: Scheduler) -> None:
+        nodes = [node(f"n{i}", cpu=0.1 * min(i, 6)) for i in range(9)]
+        (decision,) = scheduler.schedule([request()], nodes)
+        assert decision.reason == (
+            "none of 9 nodes fits: n6, n7, n8: lacks 0.4 cores (free: 0.6 cores);"
+            " n0: lacks 1 cores (free: 0 cores); n1: lacks 0.9 cores (free: 0.1 cores);"
+            " n2: lacks 0.8 cores (free: 0.2 cores); n3: lacks 0.7 cores (free: 0.3 cores);"
+            " and 2 more reasons"
+        )
+
     def test_no_node_at_all(self, scheduler: Scheduler) -> None:
         (decision,) = scheduler.schedule([request()], [])
         assert decision.reason == "there is no node yet"

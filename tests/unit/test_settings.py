@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from orchestrator.process.settings import (
     StoreSettings,
 )
 from orchestrator.process.sources import load_settings, shown
+from store.errors import Invalid
+from store.etcd.endpoints import parse_endpoint
 
 
 @pytest.fixture(autouse=True)
@@ -106,8 +108,13 @@ def test_a_wrong_value_names_its_source_and_is_one_sentence(
         ("root", "/my cluster/"),
         ("etcd_endpoints", "http://127.0.0.1"),
         ("etcd_endpoints", "http://127.0.0.1:etcd"),
-        ("etcd_endpoints", "localhost:2379"),
         ("etcd_endpoints", ""),
+        ("advertise", "m1:7410"),
+        ("advertise", "m1.example"),
+        ("advertise", "ftp://m1:7410"),
+        ("advertise", "https://m1:port"),
+        ("advertise", "https://m1:7410/v1"),
+        ("advertise", "https://me:secret@m1:7410"),
         ("etcd_ca_file", "/no/such/file"),
         ("replica", "Ünïcode"),
         ("mass_loss_fraction", "1.5"),
@@ -167,6 +174,53 @@ def test_other_machines_are_served_with_tls_and_a_token_only(tmp_path: Path) -> 
     assert load_settings(HttpSettings, named).settings.url == "https://n1.example:7400"
 
 
+def test_an_advertised_url_cannot_be_overheard(tmp_path: Path) -> None:
+    tls = {name: str(written(tmp_path, "", name)) for name in ("tls_cert_file", "tls_key_file")}
+    assert "write https://" in refusal(HttpSettings, {"advertise": "http://127.0.0.1:7400", **tls})
+    assert "write https://" in refusal(HttpSettings, {"advertise": "http://m1.example:7400"})
+    for advertise, flags in (
+        ("https://m1.example:7400", tls),
+        ("https://behind-a-proxy.example", {}),
+        ("http://localhost:7401", {}),
+    ):
+        given = {"advertise": f"{advertise}/", **flags}
+        assert load_settings(HttpSettings, given).settings.url == advertise
+
+
+def accepts(check: Callable[[], object], refused: type[Exception]) -> bool:
+    try:
+        check()
+    except refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("localhost:2379", "127.0.0.1:2379", "[::1]:2379", "http://a:1", "http://[::1]:1/"),
+        *(" a:1 ", "http://a", "a", ":2379", "http://:1", "a:port", "http://a:99999", "a:0"),
+        *("unix:///etcd.sock", "ftp://a:1", "http://a:1/v3", "a:1/v3", "http://a:1?x=y", "-"),
+    ],
+)
+def test_the_settings_take_the_endpoints_that_the_store_takes(text: str) -> None:
+    by_settings = accepts(
+        lambda: load_settings(StoreSettings, {"etcd_endpoints": text}), ConfigError
+    )
+    by_store = accepts(lambda: parse_endpoint(text, has_tls=False), Invalid)
+    assert by_settings == by_store
+
+
+def test_an_endpoint_without_a_scheme_goes_with_any(tmp_path: Path) -> None:
+    ca = str(written(tmp_path, "", "ca"))
+    for endpoints in ("a:1,b:2", "a:1,https://b:2"):
+        given = {"etcd_endpoints": endpoints, "etcd_ca_file": ca}
+        assert load_settings(StoreSettings, given).settings.etcd_ca_file == Path(ca)
+    assert "must be https" in refusal(
+        StoreSettings, {"etcd_endpoints": "a:1,http://b:2", "etcd_ca_file": ca}
+    )
+
+
 @pytest.mark.parametrize("bind", ["127.0.0.1:7400", "127.8.8.8:1", "[::1]:7400", "localhost:80"])
 def test_loopback_needs_nothing(bind: str) -> None:
     settings = load_settings(HttpSettings, {"bind": bind}).settings
@@ -183,7 +237,8 @@ def test_half_a_pair_of_certificate_and_key_is_refused(tmp_path: Path) -> None:
     assert "mix http and https" in refusal(StoreSettings, {"etcd_endpoints": both})
 
 
-def test_no_password_is_ever_shown() -> None:
-    text = refusal(StoreSettings, {"etcd_endpoints": "http://root:hunter2@a:1"})
+@pytest.mark.parametrize("endpoint", ["http://root:hunter2@a:1", "root:hunter2@a:1"])
+def test_no_password_is_ever_shown(endpoint: str) -> None:
+    text = refusal(StoreSettings, {"etcd_endpoints": endpoint})
     assert "hunter2" not in text
     assert "give no password" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextvars import ContextVar
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -93,6 +94,18 @@ async def test_hanging_start_and_hanging_stop_hang() -> None:
         hanging = asyncio.create_task(create_and_stop())
         assert await is_stuck(hanging)
         hanging.cancel()
+
+
+@in_virtual_time
+async def test_stop_all_gives_nobody_more_than_its_own_grace() -> None:
+    runtime = SimulatedRuntime(host(Program(ignores_sigterm=True)))
+    other = "default.web.1.1.main"
+    await runtime.create(replace(spec(), stop_grace_seconds=0.5))
+    await runtime.create(replace(spec(other), stop_grace_seconds=3600))
+    begun = virtual_now()
+    await runtime.stop_all(60)
+    ends = {each.spec.id: each.finished_at for each in await runtime.list()}
+    assert ends == {ONE: begun + 0.5, other: begun + 60}
 
 
 @in_virtual_time

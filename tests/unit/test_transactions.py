@@ -9,6 +9,7 @@ from itertools import chain, count
 
 import pytest
 
+from store.commit import commit, outcome_of, to_txn
 from store.errors import (
     Invalid,
     LeaseNotFound,
@@ -20,9 +21,11 @@ from store.errors import (
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import LOST_REPLY, LOST_REQUEST, REFUSED, Meanness, late
 from store.patience import Patience
+from store.stamps import stamp_of, stamped
 from store.transactions import (
     MAX_BYTES,
     MAX_OPS,
+    AnyTransaction,
     Check,
     Committed,
     Conflict,
@@ -35,11 +38,6 @@ from store.transactions import (
     Put,
     Transaction,
     batched,
-    commit,
-    outcome_of,
-    stamp_of,
-    stamped,
-    to_txn,
 )
 from store.values import Compare, DeleteOp, PutOp, RangeOp, Target
 from tests.support.memory import memory_cluster
@@ -110,7 +108,7 @@ def test_leadership_is_a_fence_whose_revision_is_the_epoch() -> None:
     assert Leadership("/leader", 7).epoch == 7
 
 
-async def answered(memory: MemoryCluster, transaction: Transaction, *, resent: bool) -> Outcome:
+async def answered(memory: MemoryCluster, transaction: AnyTransaction, *, resent: bool) -> Outcome:
     """What the store's answer to one copy means."""
     result = await memory.connect("client").txn(to_txn(transaction))
     return outcome_of(transaction, result, resent=resent)
@@ -190,7 +188,7 @@ async def test_deletes_that_were_resent_have_won_when_all_is_gone() -> None:
     assert isinstance(await answered(memory, transaction, resent=False), Conflict)
 
 
-def created(*keys: str, fence: Fence | None = None, lease: int = 0) -> Transaction:
+def created(*keys: str, fence: Fence | None = None, lease: int = 0) -> AnyTransaction:
     return Transaction(tuple(Put(key, b"{}", 0, lease) for key in keys), "x", fence)
 
 

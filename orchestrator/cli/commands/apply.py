@@ -13,8 +13,8 @@ from orchestrator.cli.options import client_command, files_option, timeout_optio
 from orchestrator.cli.session import Session
 
 if TYPE_CHECKING:
-    from orchestrator.cli.answers import Written
     from orchestrator.cli.client import ApiClient
+    from orchestrator.model.answers import Written
     from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
 
 

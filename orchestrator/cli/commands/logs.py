@@ -16,8 +16,8 @@ from orchestrator.cli.session import Session
 from orchestrator.cli.suggestions import suggesting, suggesting_workload
 
 if TYPE_CHECKING:
-    from orchestrator.cli.answers import LogLine
     from orchestrator.cli.client import ApiClient
+    from orchestrator.model.answers import LogEntry
     from orchestrator.model.workload import WorkloadKey
 
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
@@ -94,7 +94,7 @@ def _stream(
     container: str | None,
     follow: bool,
     tail: int | None,
-) -> AsyncGenerator[LogLine, None]:
+) -> AsyncGenerator[LogEntry, None]:
     from orchestrator.cli.following import follow_logs
 
     if follow:
@@ -111,14 +111,14 @@ class LinePrinter:
         self._has_times = has_times
         self._colours: dict[str, str] = {}
 
-    def show(self, line: LogLine) -> None:
+    def show(self, line: LogEntry) -> None:
         if line.stream == "system":
             click.echo(f"{line.instance}: {line.text}", err=True)
             return
         time = f"{line.time} " if self._has_times else ""
         click.echo(f"{self._prefix(line)}{time}{line.text}", color=True)
 
-    def _prefix(self, line: LogLine) -> str:
+    def _prefix(self, line: LogEntry) -> str:
         parts = [line.instance] if self._names_instances else []
         parts += [line.container] if self._names_containers else []
         source = "/".join(parts)

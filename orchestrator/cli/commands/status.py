@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,8 +16,10 @@ from orchestrator.cli.tables import Column, format_fields, format_table, lines_o
 from orchestrator.model.errors import OrchestrationError
 
 if TYPE_CHECKING:
-    from orchestrator.cli.answers import ClusterSummary
     from orchestrator.cli.client import ApiClient
+    from orchestrator.model.answers import ClusterSummary
+
+Word = TypeVar("Word", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def _leader(summary: ClusterSummary) -> str:
     return f"{leader.replica}{where}, pid {leader.pid}" if leader.pid else leader.replica + where
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(counts: Mapping[Word, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "none"
 
 

@@ -51,11 +51,14 @@ def start_ticks(pid: int) -> int:
 
 
 def stat_fields(pid: int) -> list[bytes]:
-    """/proc/<pid>/stat from its third field on (the second may hold anything); empty if gone."""
+    """/proc/<pid>/stat from its third field on (the second may hold anything).
+
+    Empty if it is gone, or is another user's and /proc hides those (`hidepid`).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return []
 
 
