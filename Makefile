@@ -6,7 +6,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	&& { command -v $$each; break; }; done)
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 
-QUICK = .venv/bin/python -m pytest --quiet -m "not slow" --numprocesses 2 --dist worksteal
+PYTEST = .venv/bin/python -m pytest
+IN_PARALLEL = --numprocesses 2 --dist worksteal
 # of what decides, and by unit tests alone: a property reaches other branches each time
 EVERY_BRANCH = $(PURE:%=--cov orchestrator/%) --cov-branch --cov-fail-under 100 --no-cov-on-fail \
 	--cov-report term-missing:skip-covered
@@ -16,7 +17,7 @@ PURE = model planning scheduler
 
 help:
 	@echo "make up      run a whole cluster here (ARGS='--ha --reset' for options of orc up)"
-	@echo "make test    run all tests"
+	@echo "make test    run all tests (ARGS=tests/unit/test_keys.py for some of them)"
 	@echo "make check   run what is fast: format, lint, types, layers, unit tests"
 	@echo "make fmt     format the code"
 	@echo "make lock    take up new versions of what we depend on"
@@ -26,15 +27,19 @@ up: .venv/installed
 	@.venv/bin/orc up $(ARGS)
 
 test: .venv/installed-dev
-	.venv/bin/python -m pytest $(ARGS)
+ifeq ($(ARGS),)
+	$(PYTEST) $(IN_PARALLEL) $(EVERY_BRANCH) tests/unit
+	$(PYTEST) --ignore tests/unit
+else
+	$(PYTEST) $(ARGS)
+endif
 
 check: .venv/installed-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	$(QUICK) $(EVERY_BRANCH) tests/unit
-	$(QUICK) tests/properties tests/test_tidy.py
+	$(PYTEST) --quiet -m "not slow" $(IN_PARALLEL) tests/unit tests/properties tests/test_tidy.py
 
 fmt: .venv/installed-dev
 	.venv/bin/ruff format .

@@ -48,6 +48,8 @@ from tests.support.commands import (
 from tests.support.etcd import EtcdCluster, etcd_of
 from tests.support.stores import Listener, delete, put, send
 
+pytestmark = pytest.mark.slow
+
 
 class RealEtcd:
     """An etcd of one's own, on a loop that outlives the examples."""
