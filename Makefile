@@ -29,7 +29,7 @@ up: .venv/installed
 test: .venv/installed-dev
 ifeq ($(ARGS),)
 	$(PYTEST) $(IN_PARALLEL) $(EVERY_BRANCH) tests/unit
-	$(PYTEST) --ignore tests/unit
+	$(PYTEST) $(IN_PARALLEL) --ignore tests/unit
 else
 	$(PYTEST) $(ARGS)
 endif
