@@ -23,6 +23,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.pausing import pause
 from tests.support.ports import free_port
 
 START_LIMIT_SECONDS = 30.0
@@ -167,9 +168,8 @@ class EtcdMember:
         self._process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
         assert self._process, f"{self.name} is not running"
-        self._process.send_signal(signal.SIGSTOP)
+        pause(self._process)
 
     def resume(self) -> None:
         assert self._process, f"{self.name} is not running"

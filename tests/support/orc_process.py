@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.pausing import pause
+
 ROOT = Path(__file__).parent.parent.parent
 ORC = (sys.executable, "-P", "-m", "orchestrator.entry.main")
 """-P: nothing is imported from where the tests happen to run."""
@@ -129,8 +131,8 @@ class OrcProcess:
         return self._process.wait(STOP_LIMIT_SECONDS)
 
     def pause(self) -> None:
-        """SIGSTOP: its connections stay open, and nothing is answered."""
-        self.send(signal.SIGSTOP)
+        assert self._process, f"{self.name} has not been started"
+        pause(self._process)
 
     def resume(self) -> None:
         self.send(signal.SIGCONT)
