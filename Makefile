@@ -5,6 +5,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { command -v $$each; break; }; done)
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
+# a lock file is complete, so that nothing is left to resolve
+LOCKED = $(PIP) --no-deps --require-hashes --requirement
 
 PYTEST = .venv/bin/python -m pytest
 IN_PARALLEL = --numprocesses 2 --dist worksteal
@@ -68,11 +70,13 @@ clean:
 
 .venv/installed: .venv/created requirements.lock pyproject.toml
 	@echo "installing what the orchestrator needs"
-	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(LOCKED) requirements.lock
 	@$(PIP) --no-deps --editable .
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.lock
-	@echo "installing what its tests need"
-	@$(PIP) --require-hashes --requirement requirements-dev.lock
-	@touch $@
+# the lock for tests has all that the other one has
+.venv/installed-dev: .venv/created requirements-dev.lock pyproject.toml
+	@echo "installing what the orchestrator and its tests need"
+	@$(LOCKED) requirements-dev.lock
+	@$(PIP) --no-deps --editable .
+	@touch .venv/installed $@

@@ -126,7 +126,7 @@ async def bench_cluster(controllers: int = 3, agents: int = 3) -> AsyncIterator[
     with tempfile.TemporaryDirectory(prefix="orc-bench-") as path:
         data_dir = DataDir(Path(path) / "data")
         data_dir.create()
-        plan = _free_plan(controllers, agents)
+        plan = free_plan(controllers, agents)
         etcd = choose_etcd(installed_etcds(), data_dir, data_dir.kept())
         layout = Layout(data_dir, plan, etcd, (f"http://{plan.etcd_client(0)}",))
         async with ApiClient(layout.servers) as client, asyncio.TaskGroup() as tasks:
@@ -140,7 +140,7 @@ async def bench_cluster(controllers: int = 3, agents: int = 3) -> AsyncIterator[
                 await cluster.stop()
 
 
-def _free_plan(controllers: int, agents: int) -> PortPlan:
+def free_plan(controllers: int, agents: int) -> PortPlan:
     for base in BASE_PORTS:
         plan = PortPlan(base, controllers, agents, 1)
         with suppress(ConfigError):  # taken: the next one

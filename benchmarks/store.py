@@ -104,8 +104,7 @@ async def measure_writes(report: Report, bench: Bench, in_flight: int, rounds: i
     transactions = max(24, 4 * in_flight)
     contenders: dict[str, Round] = {
         "ours": guarded_round(bench),
-        "the same transactions": bare_round(bench, has_guards=True, reads_on_failure=True),
-        "guards and puts": bare_round(bench, has_guards=True),
+        "the same transactions": bare_round(bench, has_guards=True),
         "puts": bare_round(bench),
     }
     samples: dict[str, list[float]] = {name: [] for name in contenders}
@@ -147,7 +146,7 @@ STAMP: dict[str, Any] = {
 """About what our stamp in each value costs: the bare values are as long as ours, stamp included."""
 
 
-def bare_round(bench: Bench, *, has_guards: bool = False, reads_on_failure: bool = False) -> Round:
+def bare_round(bench: Bench, *, has_guards: bool = False) -> Round:
     revisions: dict[int, int] = {}
     run_prefix = f"/bench/{uuid.uuid4().hex}"
     value = bytes(VALUE_BYTES)
@@ -160,14 +159,10 @@ def bare_round(bench: Bench, *, has_guards: bool = False, reads_on_failure: bool
         request = wire.TxnRequest()
         if has_guards:
             add_compare(request, LEADER.encode(), create=bench.fence.create_revision)
-        if reads_on_failure:
-            request.failure.add().request_range.key = LEADER.encode()
         for n in range(KEYS):
             key = f"{run_prefix}/{worker}/{n:03}".encode()
             if has_guards:
                 add_compare(request, key, mod=base)
-            if reads_on_failure:
-                request.failure.add().request_range.key = key
             put = request.success.add().request_put
             put.key = key
             put.value = value

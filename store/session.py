@@ -49,6 +49,10 @@ class Session:
     ) -> None:
         self.lease_id = lease_id or rng.randrange(1, 2**63)
         self.ttl_seconds = ttl_seconds
+        self.longest_gap_seconds = 0.0
+        """Between two renewals that were answered, from the sending of one to that of the next.
+        A third of the TTL is usual; what is trusted ends at two thirds."""
+
         self._store = store
         self._clock = clock
         self._pauses = Patience(clock, rng, limit_seconds=inf, max_wait_seconds=ttl_seconds / 10)
@@ -150,4 +154,5 @@ class Session:
         if has_ended or self._believed_since is None:
             self._believed_since = None
             raise SessionLost(f"lease {self.lease_id} has ended: it expired or was revoked")
+        self.longest_gap_seconds = max(self.longest_gap_seconds, sent - self._believed_since)
         self._believed_since = sent

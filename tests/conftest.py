@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ from tests.support.skips import fail_if_a_package_is_missing
 # CPython before 3.11.9 may fail when a collection of garbage meets it (cpython gh-106905).
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
+
+# Whoever starts us in the background of a shell has us ignore Ctrl-C, and what we start with us;
+# but there are tests of what Ctrl-C does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=["3.4", "3.5"])

@@ -37,6 +37,9 @@ DEEP_FUNCTIONS: dict[str, str] = {}
 CATCH_ALLS = {
     "orchestrator/process/middleware.py": "the top of a request",
     "orchestrator/process/shutdown.py": "the top of a process",
+    "orchestrator/controller/plugins.py": "where foreign code is loaded",
+    "orchestrator/scheduler/plugins.py": "where foreign code is asked",
+    "tests/unit/test_scheduler_plugins.py": "a plug-in that will not be interrupted",
 }
 
 MAKERS_OF_LEADERSHIP = {"store/election.py": "who has won an election leads"}

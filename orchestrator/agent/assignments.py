@@ -10,23 +10,24 @@ import structlog
 
 from orchestrator.model.errors import StateError
 from orchestrator.model.instance import Assignment, InstanceName
-from orchestrator.model.keys import InstancePlace, Keys
+from orchestrator.model.keys import InstancePlace, Keys, ParsedKey
 from orchestrator.model.records import load
 from orchestrator.model.workload import WorkloadTemplate
 from store.mirror import Batch, Change, Mirror
 from store.patience import Clock
 from store.protocol import Store
-from store.values import RangeOp
+from store.values import KeyValue, RangeOp
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """An assignment and its identity: the create_revision of its row."""
+    """An assignment, its identity (the create_revision of its row), and whom it comes after."""
 
     assignment: Assignment
     revision: int
+    after: tuple[InstanceName, ...] = ()
 
 
 class Assignments:
@@ -72,14 +73,17 @@ class Assignments:
             self.by_name.pop(name, None)
             return
         try:
-            record = load(parsed, change.kv.value)
+            self.by_name[name] = self._assigned(parsed, change.kv)
         except StateError as error:
             log.warning("an assignment cannot be read; its last version stays", problem=str(error))
             if name not in self.by_name:
                 self.unreadable.add(name)
-            return
+
+    def _assigned(self, parsed: ParsedKey, kv: KeyValue) -> Assigned:
+        record = load(parsed, kv.value)
         assert isinstance(record, Assignment)
-        self.by_name[name] = Assigned(record, change.kv.create_revision)
+        after = tuple(InstanceName.parse(each) for each in record.after)
+        return Assigned(record, kv.create_revision, after)
 
 
 class Templates:

@@ -1,10 +1,10 @@
-"""From a template to what the runtime is to run: arguments, environment, ports. Pure."""
+"""From a template to what the runtime is to run: arguments, environment, ports, GPUs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.model.instance import InstanceName, PortBinding
+from orchestrator.model.instance import Assignment, PortBinding
 from orchestrator.model.workload import ContainerConfig, WorkloadTemplate
 from orchestrator.runtime.protocol import ContainerSpec
 
@@ -19,7 +19,7 @@ def wanted_ports(template: WorkloadTemplate) -> list[tuple[str, int | None]]:
 
 
 def container_specs(
-    name: InstanceName,
+    assignment: Assignment,
     revision: int,
     node: str,
     template: WorkloadTemplate,
@@ -27,10 +27,12 @@ def container_specs(
 ) -> list[ContainerSpec]:
     """`host_ports` are those chosen for `wanted_ports`, in the same order.
 
-    Every container of the instance is told of all its ports, so that they find each other.
+    Every container of the instance is told of all its ports, so that they find each other, and of
+    all its GPUs, which they share.
     """
+    name = assignment.name
     bindings = _bindings(template, host_ports)
-    identity = _identity(name, revision, node)
+    own = {**_identity(assignment, revision, node), **_gpu_variables(assignment.gpus)}
     return [
         ContainerSpec(
             id=f"{name}.{container.name}",
@@ -38,7 +40,7 @@ def container_specs(
             container=container.name,
             assignment=revision,
             argv=(*container.command, *container.args),
-            env={**identity, **_port_variables(container, bindings), **container.env_vars},
+            env={**own, **_port_variables(container, bindings), **container.env_vars},
             working_dir=container.working_dir,
             ports=tuple(each for each in bindings if each.container == container.name),
             limits=container.resource_limits,
@@ -64,17 +66,26 @@ def _bindings(template: WorkloadTemplate, host_ports: Sequence[int]) -> list[Por
     ]
 
 
-def _identity(name: InstanceName, revision: int, node: str) -> dict[str, str]:
+def _identity(assignment: Assignment, revision: int, node: str) -> dict[str, str]:
     """`ORC_EPOCH` only ever grows over a slot's attempts: a fencing token for what can fence."""
     return {
-        "ORC_INSTANCE": str(name),
-        "ORC_NAMESPACE": name.namespace,
-        "ORC_WORKLOAD": name.workload,
-        "ORC_SLOT": str(name.slot),
-        "ORC_ATTEMPT": str(name.attempt),
+        "ORC_INSTANCE": str(assignment.name),
+        "ORC_NAMESPACE": assignment.namespace,
+        "ORC_WORKLOAD": assignment.workload,
+        "ORC_SLOT": str(assignment.slot),
+        "ORC_ATTEMPT": str(assignment.attempt),
         "ORC_NODE": node,
         "ORC_EPOCH": str(revision),
     }
+
+
+def _gpu_variables(gpus: Sequence[int]) -> dict[str, str]:
+    """The indices of the devices that it was given, also where CUDA and NVIDIA's container runtime
+    look for them. Nothing is said to what was given none."""
+    if not gpus:
+        return {}
+    names = ("ORC_GPUS", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+    return dict.fromkeys(names, ",".join(map(str, gpus)))
 
 
 def _port_variables(container: ContainerConfig, bindings: list[PortBinding]) -> dict[str, str]:

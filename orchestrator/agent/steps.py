@@ -1,7 +1,8 @@
 """What to do next for one instance, and what to say of it: pure functions of what there is.
 
 An instance is one attempt. It is started at most once: when one of its containers ends, the
-others are stopped, and what has been reported as finished is never started again.
+others are stopped, and what has been reported as finished is never started again. One that
+others give way to starts when they have ended here.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Situation:
 
     `assignment` None: nobody wants it here (any more). `revision` is the assignment's
     create_revision. `reported` is what was last said of *this* assignment. `start_failure` is
-    why it could not be started.
+    why it could not be started. `waits_for` are those of the assignment's `after` that have not
+    ended.
     """
 
     assignment: Assignment | None
@@ -57,6 +59,7 @@ class Situation:
     reported: InstanceObservation | None = None
     start_failure: str = ""
     is_shutting_down: bool = False
+    waits_for: tuple[str, ...] = ()
 
     def own(self) -> list[ContainerStatus]:
         return [each for each in self.containers if each.spec.assignment == self.revision]
@@ -104,9 +107,19 @@ def next_step(now: Situation) -> Step | None:
     if is_over:
         return _clear(now.created())
     if not own:
-        return None if now.ran_before else Start()
+        return None if now.ran_before or now.waits_for else Start()
     is_half_made = bool(len(own) < now.expected or now.created())
     return _clear(own) if is_half_made and not now.ran_before else None
+
+
+def has_ended(now: Situation) -> bool:
+    """Whether nothing of it runs here, nor ever will: it is finished, or unassigned and gone."""
+    if any(each.state is not ContainerState.EXITED for each in now.containers):
+        return False
+    if now.assignment is None:
+        return not now.containers
+    observation = observe(now)
+    return observation is not None and observation.status.is_finished
 
 
 def _clear(containers: list[ContainerStatus] | tuple[ContainerStatus, ...]) -> Clear | None:
@@ -154,7 +167,9 @@ def _judged(now: Situation) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
         if now.ran_before:
             vanished = "its containers have vanished from the node"
             return WorkloadInstanceStatus.FAILED, ExitCause.EXITED, vanished
-        return WorkloadInstanceStatus.PENDING, ExitCause.NONE, "starting"
+        others = ", ".join(now.waits_for)
+        reason = f"waits for {others} to stop" if others else "starting"
+        return WorkloadInstanceStatus.PENDING, ExitCause.NONE, reason
     if len(running) < now.expected:
         return WorkloadInstanceStatus.PENDING, ExitCause.NONE, "starting"
     return WorkloadInstanceStatus.RUNNING, ExitCause.NONE, ""

@@ -7,7 +7,7 @@ starts the next step of each instance that has none under way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -17,14 +17,26 @@ from orchestrator.agent.metrics import AgentMetrics
 from orchestrator.agent.ports import HostPort, PortPicker
 from orchestrator.agent.reporter import Reporter
 from orchestrator.agent.specs import container_specs, wanted_ports
-from orchestrator.agent.steps import Clear, Situation, Start, Step, StopAll, next_step, observe
+from orchestrator.agent.steps import (
+    Clear,
+    Situation,
+    Start,
+    Step,
+    StopAll,
+    has_ended,
+    next_step,
+    observe,
+)
 from orchestrator.model import errors
-from orchestrator.model.instance import InstanceName
+from orchestrator.model.instance import Assignment, InstanceName
 from orchestrator.model.workload import WorkloadTemplate
 from orchestrator.runtime.protocol import ContainerRuntime, ContainerState, ContainerStatus
 from store.errors import StoreError
 
 log = structlog.get_logger()
+
+Containers = Mapping[InstanceName, Sequence[ContainerStatus]]
+"""All that the runtime has, by instance."""
 
 RETRY_SECONDS = 1.0
 """After a step that failed, be it by a bug of ours: one instance's must not end the agent, and with
@@ -59,13 +71,14 @@ class Workers:
 
     async def look(self) -> None:
         """Observe, report, and start the steps that are due."""
-        containers = _by_instance(await self._runtime.list())
+        there = _by_instance(await self._runtime.list())
         assigned = self._assignments.by_name
-        names = sorted({*containers, *assigned, *self._reporter.reported, *self._busy})
+        names = sorted({*there, *assigned, *self._reporter.reported, *self._busy})
         for name in names:
             if name in self._busy or self._is_left_alone(name):
                 continue
-            self._advance(name, assigned.get(name), tuple(containers.get(name, ())))
+            waits_for = self._waits_for(assigned.get(name), there)
+            self._advance(name, self._situation(name, there, waits_for))
         self._metrics.count_instances(list(self._reporter.reported.values()))
 
     def _is_left_alone(self, name: InstanceName) -> bool:
@@ -87,22 +100,31 @@ class Workers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _advance(
-        self, name: InstanceName, assigned: Assigned | None, containers: tuple[ContainerStatus, ...]
-    ) -> None:
-        situation = self._situation(name, assigned, containers)
+    def _advance(self, name: InstanceName, situation: Situation) -> None:
         observation = observe(situation)
         if observation is not None:
             self._reporter.report(name, observation)
         step = next_step(situation)
         if step is not None:
             self._occupy(name, self._carry_out(name, situation, step))
-        elif assigned is None:
+        elif situation.assignment is None:
             self._forget(name)
 
+    def _waits_for(self, assigned: Assigned | None, there: Containers) -> tuple[str, ...]:
+        after = assigned.after if assigned is not None else ()
+        return tuple(str(each) for each in after if not self._has_ended(each, there))
+
+    def _has_ended(self, name: InstanceName, there: Containers) -> bool:
+        """A step under way may yet start it, and so may a row that nobody can read now."""
+        if name in self._busy or name in self._assignments.unreadable:
+            return False
+        return has_ended(self._situation(name, there))
+
     def _situation(
-        self, name: InstanceName, assigned: Assigned | None, containers: tuple[ContainerStatus, ...]
+        self, name: InstanceName, there: Containers, waits_for: tuple[str, ...] = ()
     ) -> Situation:
+        assigned = self._assignments.by_name.get(name)
+        containers = tuple(there.get(name, ()))
         if assigned is None:
             return Situation(None, 0, containers, is_shutting_down=self._is_shutting_down)
         reported = self._reporter.reported.get(name)
@@ -113,6 +135,7 @@ class Workers:
             reported=reported if reported and reported.assignment == assigned.revision else None,
             start_failure=self._start_failures.get((name, assigned.revision), ""),
             is_shutting_down=self._is_shutting_down,
+            waits_for=waits_for,
         )
 
     async def _carry_out(self, name: InstanceName, situation: Situation, step: Step) -> None:
@@ -131,7 +154,7 @@ class Workers:
         try:
             template = await self._templates.fetch(situation.assignment)
             with self._metrics.start_seconds.time():
-                await self._create_all(name, situation.revision, template)
+                await self._create_all(situation.assignment, situation.revision, template)
         except (errors.RuntimeError, errors.StateError) as error:
             log.error("an instance does not start", instance=str(name), problem=str(error))
             self._metrics.start_failures.inc()
@@ -140,13 +163,13 @@ class Workers:
         log.info("an instance has started", instance=str(name))
 
     async def _create_all(
-        self, name: InstanceName, revision: int, template: WorkloadTemplate
+        self, assignment: Assignment, revision: int, template: WorkloadTemplate
     ) -> None:
         wanted = wanted_ports(template)
         ports = self._ports.pick(wanted, self._taken(await self._runtime.list()))
         protocols = [protocol for protocol, _ in wanted]
-        self._picked[name] = list(zip(protocols, ports, strict=True))
-        for spec in container_specs(name, revision, self._node, template, ports):
+        self._picked[assignment.name] = list(zip(protocols, ports, strict=True))
+        for spec in container_specs(assignment, revision, self._node, template, ports):
             await self._runtime.create(spec)
 
     def _taken(self, containers: Iterable[ContainerStatus]) -> dict[HostPort, str]:
@@ -195,9 +218,7 @@ class Workers:
         task.add_done_callback(lambda _task: self._done(name))
 
 
-def _by_instance(
-    containers: Iterable[ContainerStatus],
-) -> dict[InstanceName, list[ContainerStatus]]:
+def _by_instance(containers: Iterable[ContainerStatus]) -> Containers:
     by_instance: dict[InstanceName, list[ContainerStatus]] = {}
     for container in containers:
         by_instance.setdefault(InstanceName.parse(container.spec.instance), []).append(container)

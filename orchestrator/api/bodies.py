@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from orchestrator.model.answers import Identity, WatchType
+from orchestrator.model.forecast import CriticalNode
+from orchestrator.model.moves import PlannedMove
 from orchestrator.model.node import Event
+from orchestrator.model.placement import Taint
 from orchestrator.model.views import Node, Workload, WorkloadInstance
 from orchestrator.process.problems import ProblemDetails
+
+MAX_REASON = 200
+"""Characters of what a person or a program says of a move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +53,59 @@ class ScaleRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class NodePatch:
-    """What is left out stays. `labels` are added to those there are; null takes one away."""
+class CriticalNodeList:
+    revision: int
+    items: tuple[CriticalNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequest:
+    """`to`: a node; empty stands for the best one."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    to: str = ""
+    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)] = "by request"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMove(PlannedMove):
+    """A move as clients send it back, without members that nobody knows."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
+
+
+@dataclass(frozen=True, slots=True)
+class MovesRequest:
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    moves: tuple[NewMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewTaint(Taint):
+    """A taint as clients write it, without members that nobody knows."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    availability: Literal["active", "cordoned"] | None = None
+
+@dataclass(frozen=True, slots=True)
+class NodePatch:
+    """What is left out stays. `labels` are added to those there are; null takes one away.
+
+    `taints` are added, each in the place of one with its key and effect; `remove_taints` takes
+    away those that a `key` or `key:Effect` names.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    availability: Literal["active", "cordoned", "draining"] | None = None
     is_declared_lost: bool | None = None
     labels: dict[str, str | None] = field(default_factory=dict)
+    taints: tuple[NewTaint, ...] = ()
+    remove_taints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from orchestrator.api.responses import Streams
 from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.cluster_state import ClusterState
+from orchestrator.scheduler.protocol import Scheduler
 
 
 def _no_warnings() -> Iterable[str]:
@@ -23,7 +24,8 @@ def _no_warnings() -> Iterable[str]:
 @dataclass(slots=True)
 class Api:
     """`agents` is the HTTP client for node agents, with our token and TLS; `address` is this
-    replica's own URL; `warnings` are what the store has to be told of (its version, its room).
+    replica's own URL; `scheduler` is the one that it would lead with; `warnings` are what people
+    have to be told of the store (its version, its room). Who holds `simulating` thinks ahead.
     """
 
     view: ClusterView
@@ -31,10 +33,12 @@ class Api:
     agents: aiohttp.ClientSession
     replica: str
     address: str
+    scheduler: Scheduler
     warnings: Callable[[], Iterable[str]] = _no_warnings
     read_patience_seconds: float = 5.0
     heartbeat_seconds: float = 10.0
     streams: Streams = field(default_factory=Streams)
+    simulating: asyncio.Lock = field(default_factory=asyncio.Lock)
     journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:

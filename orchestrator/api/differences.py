@@ -13,6 +13,8 @@ from orchestrator.model.workload import WorkloadDefinition
 _DEFINITION = TypeAdapter(WorkloadDefinition)
 _ABSENT = object()
 _MAX_SHOWN = 60
+_NAMES = ("name", "key", "workload", "topology_key")
+"""What tells the items of a list apart, of whichever kind they are."""
 _SECRETIVE = "env_vars"
 """Passwords are handed to processes in their environment: its values are never shown."""
 
@@ -38,13 +40,18 @@ def _walk(path: str, before: Any, after: Any) -> Iterator[str]:
 
 
 def _members(value: Any) -> dict[str, Any] | None:
-    """A mapping as it is, a list of named things by their names; None for anything else."""
+    """A mapping as it is, a list of things that have names by these; None for anything else."""
     if isinstance(value, dict):
         return value
-    if not isinstance(value, list):
+    if not (isinstance(value, list) and value):
         return None
-    by_name = {item["name"]: item for item in value if isinstance(item, dict) and item.get("name")}
-    return by_name if value and len(by_name) == len(value) else None
+    by_name = {_name(item): item for item in value}
+    return by_name if len(by_name) == len(value) and "" not in by_name else None
+
+
+def _name(item: Any) -> str:
+    names = (item.get(name) for name in _NAMES) if isinstance(item, dict) else ()
+    return next(filter(None, names), "")
 
 
 def _line(path: str, before: Any, after: Any) -> str:

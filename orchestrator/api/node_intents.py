@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from orchestrator.api.bodies import NodePatch
@@ -16,13 +17,14 @@ from orchestrator.api.intents import (
     refused,
     told,
 )
+from orchestrator.api.taints import patched_taints, taint_changes, unfit_taints
 from orchestrator.model.answers import Outcome
 from orchestrator.model.cluster_state import ClusterState
-from orchestrator.model.errors import ConfigError, NodeNotFound, StateError
-from orchestrator.model.near_names import near_name
+from orchestrator.model.errors import ConfigError, StateError
+from orchestrator.model.missing import no_such_node
 from orchestrator.model.node import Availability, DesiredNode
 from orchestrator.model.records import dump
-from orchestrator.model.rules.faults import unfit_labels
+from orchestrator.model.rules.faults import Fault, too_many, unfit_labels
 from orchestrator.model.views import is_declared_lost
 from store.transactions import Check, Delete, Put
 
@@ -35,11 +37,10 @@ def change_node(
     """Change what is said of a node. That it is lost is said only while it has no session, and a
     word that no longer holds is taken away, not given anew.
 
-    Raises `ConfigError` for labels that break the rules.
+    Raises `ConfigError` for labels and taints that break the rules.
     """
-    new_labels = {label: value for label, value in patch.labels.items() if value is not None}
-    if faults := list(unfit_labels(("labels",), new_labels)):
-        raise ConfigError("; ".join(fault.sentence for fault in faults))
+    if faults := list(_faults(patch)):
+        raise _unfit(faults)
     desired, report, session = _rows_of(state, name)
     if not (desired.base or report.base or session.base):
         return refused(no_such_node(state, name), desired, report, session)
@@ -51,6 +52,8 @@ def change_node(
     stored = entry.record if entry else DesiredNode()
     old = replace(stored, is_declared_lost=is_declared_lost(state, name) and not session.base)
     new = _patched(old, patch)
+    if overfull := list(too_many(("taints",), new.taints)):
+        return refused(_unfit(overfull), desired)
     healed = (HEALED,) if desired.key in state.damaged else ()
     has_lapsed = stored.is_declared_lost and not (old.is_declared_lost or new.is_declared_lost)
     changes = healed + ((LAPSED,) if has_lapsed else ()) + _changes(old, new)
@@ -60,6 +63,16 @@ def change_node(
     put = Put(desired.key, dump(new), desired.base)
     happening = Happening(_event_kind(old, new), name, told(changes))
     return Intent((put, *guards), Outcome.CONFIGURED, desired.base, 0, changes, happening)
+
+
+def _faults(patch: NodePatch) -> Iterator[Fault]:
+    new_labels = {label: value for label, value in patch.labels.items() if value is not None}
+    yield from unfit_labels(("labels",), new_labels)
+    yield from unfit_taints(patch)
+
+
+def _unfit(faults: Iterable[Fault]) -> ConfigError:
+    return ConfigError("; ".join(fault.sentence for fault in faults))
 
 
 def remove_node(state: ClusterState, name: str, precondition: Precondition = ANYTHING) -> Intent:
@@ -95,6 +108,7 @@ def _patched(old: DesiredNode, patch: NodePatch) -> DesiredNode:
         availability=Availability(patch.availability or old.availability),
         labels={name: value for name, value in labels.items() if value is not None},
         is_declared_lost=is_lost,
+        taints=patched_taints(old.taints, patch),
     )
 
 
@@ -108,7 +122,7 @@ def _changes(old: DesiredNode, new: DesiredNode) -> tuple[str, ...]:
         before, after = old.labels.get(name), new.labels.get(name)
         if before != after:
             changes.append(f"labels.{name}: {_shown(before)} -> {_shown(after)}")
-    return tuple(changes)
+    return (*changes, *taint_changes(old.taints, new.taints))
 
 
 def _shown(label: str | None) -> str:
@@ -119,14 +133,15 @@ def _event_kind(old: DesiredNode, new: DesiredNode) -> str:
     if new.is_declared_lost and not old.is_declared_lost:
         return "NodeDeclaredLost"
     if old.availability is not new.availability:
-        return "NodeCordoned" if new.availability is Availability.CORDONED else "NodeUncordoned"
+        return _EVENTS[new.availability]
     return "NodeConfigured"
 
 
-def no_such_node(state: ClusterState, name: str) -> NodeNotFound:
-    near = near_name(name, state.node_names())
-    advice = f"; did you mean {near!r}?" if near else ": `orc get nodes` lists them"
-    return NodeNotFound(f"there is no node {name}{advice}")
+_EVENTS = {
+    Availability.ACTIVE: "NodeUncordoned",
+    Availability.CORDONED: "NodeCordoned",
+    Availability.DRAINING: "NodeDraining",
+}
 
 
 def _alive(name: str, advice: str, session: Check) -> Intent:

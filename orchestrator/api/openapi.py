@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from orchestrator.api.endpoint import Endpoint
+from orchestrator.api.queries import WriteQuery
 from orchestrator.api.requests import adapter
 from orchestrator.api.responses import NDJSON
 from orchestrator.process.problems import PROBLEM_JSON, ProblemDetails
@@ -69,7 +70,7 @@ def _operation(endpoint: Endpoint[Any], schemas: Schemas) -> Schema:
         "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
         "responses": responses,
     }
-    if endpoint.method != "GET":
+    if issubclass(endpoint.query, WriteQuery):
         operation["parameters"] += [_header(name) for name in _PRECONDITIONS]
     if endpoint.body:
         body = schemas[endpoint.body, "validation"]

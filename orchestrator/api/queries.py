@@ -56,6 +56,18 @@ class EventsQuery(ReadQuery):
 
 
 @dataclass(frozen=True, slots=True)
+class RebalanceQuery(ReadQuery):
+    target_percent: Annotated[
+        float,
+        Field(
+            allow_inf_nan=False,
+            description="By how much the fullest node's load may be above the emptiest one's.",
+        ),
+    ] = 10.0
+    max_moves: Annotated[int, Field(description="Plan no more than so many.")] = 20
+
+
+@dataclass(frozen=True, slots=True)
 class LogsQuery(ReadQuery):
     container: Name = ""
     follow: Annotated[bool, Field(description="Keep sending new lines as they come.")] = False

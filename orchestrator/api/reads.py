@@ -9,7 +9,6 @@ from aiohttp import web
 from orchestrator.api.bodies import EventList, InstanceList, NodeList, WorkloadList
 from orchestrator.api.context import Api
 from orchestrator.api.feeds import EVENTS, INSTANCES, NODES, WORKLOADS, concerns
-from orchestrator.api.node_intents import no_such_node
 from orchestrator.api.queries import EventsQuery, InstancesQuery, ReadQuery, WorkloadsQuery
 from orchestrator.api.requests import node_name, workload_key
 from orchestrator.api.responses import etag, json_answer
@@ -18,6 +17,7 @@ from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import StateError, WorkloadNotFound
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
+from orchestrator.model.missing import no_such_node
 from orchestrator.model.views import instance_of, node_of, status_of, workload_of
 
 

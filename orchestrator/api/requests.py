@@ -14,7 +14,8 @@ from pydantic_core import from_json
 
 from orchestrator.api.errors import TooLarge
 from orchestrator.api.intents import Precondition
-from orchestrator.model.errors import ConfigError, NodeNotFound, WorkloadNotFound
+from orchestrator.model.errors import ConfigError, NodeNotFound, StateError, WorkloadNotFound
+from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import is_dns_label
 from orchestrator.model.near_names import near_name
 from orchestrator.model.workload import WorkloadKey
@@ -53,6 +54,14 @@ def node_name(request: web.Request) -> str:
     if not is_dns_label(name):
         raise NodeNotFound(f"there is no node {name!r}: that is no name for one")
     return name
+
+
+def instance_name(request: web.Request) -> InstanceName:
+    """The instance of the path. Raises `WorkloadNotFound` for what cannot be one."""
+    try:
+        return InstanceName.parse(request.match_info["name"])
+    except StateError as error:
+        raise WorkloadNotFound(str(error)) from None
 
 
 def read_query(form: type[T], request: web.Request) -> T:
@@ -129,6 +138,8 @@ def _unfit(what: str, form: Any, invalid: ValidationError) -> ConfigError:
     if first["type"] == "json_invalid":
         return ConfigError(f"the body is not JSON: {first['ctx']['error']}")
     if first["type"] == "unexpected_keyword_argument":
+        if len(first["loc"]) > 1:
+            return ConfigError(f"unknown {what} {name!r}: leave it out")
         near = near_name(name, known)
         advice = f"did you mean {near!r}?" if near else f"known here: {', '.join(known) or 'none'}"
         return ConfigError(f"unknown {what} {name!r}; {advice}")

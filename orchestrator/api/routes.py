@@ -7,10 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.api import logs, reads, watch, writes
+from orchestrator.api import logs, moves, reads, watch, whatif, why, writes
 from orchestrator.api.bodies import (
+    CriticalNodeList,
     EventList,
     InstanceList,
+    MoveRequest,
+    MovesRequest,
     NodeList,
     NodePatch,
     ScaleRequest,
@@ -26,12 +29,16 @@ from orchestrator.api.queries import (
     LogsQuery,
     Query,
     ReadQuery,
+    RebalanceQuery,
     WatchQuery,
     WorkloadsQuery,
     WriteQuery,
 )
 from orchestrator.api.responses import REVISION_HEADER
-from orchestrator.model.answers import ClusterSummary, LogEntry, Written
+from orchestrator.api.suppositions import WhatIfRequest
+from orchestrator.model.answers import ClusterSummary, LogEntry, Why, Written
+from orchestrator.model.forecast import Forecast
+from orchestrator.model.moves import MovesWritten, Rebalance
 from orchestrator.model.views import Node, Workload, WorkloadInstance
 from orchestrator.model.workload import WorkloadDefinition
 
@@ -120,6 +127,74 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         LogEntry,
         is_stream=True,
     ),
+    Endpoint(
+        "GET",
+        f"{_WORKLOAD}/why",
+        "Why a workload is as it is, and what each node would say to one more of it.",
+        ReadQuery,
+        why.why_workload,
+        Why,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/instances/{name}/why",
+        "Why an instance is where it is, or is no more, and what each node would say to it.",
+        ReadQuery,
+        why.why_instance,
+        Why,
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/instances/{name}/move",
+        "Have an instance moved to another node, as its workload's budget allows.",
+        WriteQuery,
+        moves.move_instance,
+        Written,
+        body=MoveRequest,
+        may_create=True,
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/instances/{name}/move",
+        "Leave an instance where it is after all.",
+        WriteQuery,
+        moves.keep_instance,
+        Written,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/moves",
+        "Have several instances moved, those that are still where they were.",
+        Query,
+        moves.write_moves,
+        MovesWritten,
+        body=MovesRequest,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/rebalance",
+        "Plan moves that even out the load of the nodes, and write nothing.",
+        RebalanceQuery,
+        whatif.show_rebalance,
+        Rebalance,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/whatif",
+        "Tell what changes would lead to, and write nothing.",
+        ReadQuery,
+        whatif.what_if,
+        Forecast,
+        body=WhatIfRequest,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/critical-nodes",
+        "List the nodes whose loss would leave something without a node.",
+        ReadQuery,
+        whatif.list_critical_nodes,
+        CriticalNodeList,
+    ),
     Endpoint("GET", "/v1/nodes", "List nodes.", ReadQuery, reads.list_nodes, NodeList),
     Endpoint(
         "GET",
@@ -132,7 +207,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         "PATCH",
         "/v1/nodes/{name}",
-        "Cordon a node, label it, or declare it lost.",
+        "Cordon or drain a node, label or taint it, or declare it lost.",
         WriteQuery,
         writes.change_node,
         Written,

@@ -18,10 +18,11 @@ from orchestrator.api.intents import (
 )
 from orchestrator.model.answers import Outcome
 from orchestrator.model.cluster_state import ClusterState, Entry
-from orchestrator.model.errors import ConfigError, StateError, WorkloadNotFound
+from orchestrator.model.errors import ConfigError, StateError
 from orchestrator.model.keys import RevisionName
+from orchestrator.model.missing import no_such_workload
 from orchestrator.model.records import dump
-from orchestrator.model.rules.workload import MAX_REPLICAS
+from orchestrator.model.rules.workload import MAX_REPLICAS, replica_faults
 from orchestrator.model.workload import (
     DesiredWorkload,
     WorkloadDefinition,
@@ -68,8 +69,10 @@ def scale_workload(
     if broken := precondition.broken(base):
         return precondition_failed(f"workload {key}", broken, Check(row, base))
     if entry is None:
-        return refused(_unreadable(key) if base else _absent(state, key), Check(row, base))
+        return refused(_unreadable(key) if base else no_such_workload(state, key), Check(row, base))
     spec = replace(entry.record.spec, replicas=replicas)
+    if fault := next(replica_faults(spec), None):
+        return refused(ConfigError(fault.sentence), Check(row, base))
     generation = entry.record.generation
     changes = _changes(state, row, entry, spec)
     if not changes:
@@ -88,7 +91,7 @@ def delete_workload(
     if broken := precondition.broken(base):
         return precondition_failed(f"workload {key}", broken, Check(row, base))
     if not base:
-        return refused(_absent(state, key), Check(row, base))
+        return refused(no_such_workload(state, key), Check(row, base))
     count = len(state.places_by_workload.get(key, ()))
     reason = f"deleted by request, with {count} instances to stop"
     happening = Happening("WorkloadDeleted", str(key), reason, key.namespace)
@@ -136,14 +139,6 @@ def _highest_generation(state: ClusterState, key: WorkloadKey) -> int:
         ),
         default=0,
     )
-
-
-def _absent(state: ClusterState, key: WorkloadKey) -> WorkloadNotFound:
-    if count := len(state.places_by_workload.get(key, ())):
-        return WorkloadNotFound(
-            f"workload {key} is deleted already; {count} of its instances have yet to be stopped"
-        )
-    return WorkloadNotFound(f"there is no workload {key}")
 
 
 def _unreadable(key: WorkloadKey) -> StateError:

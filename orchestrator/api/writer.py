@@ -12,12 +12,15 @@ from typing import Protocol
 from orchestrator.api.bodies import NodePatch
 from orchestrator.api.errors import NotCurrent, TooLarge
 from orchestrator.api.intents import ANYTHING, Happening, Intent, Precondition
+from orchestrator.api.move_intents import move_instance, stay
 from orchestrator.api.node_intents import change_node, remove_node
 from orchestrator.api.workload_intents import apply_workload, delete_workload, scale_workload
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.answers import Outcome, Written
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.errors import StateError
+from orchestrator.model.instance import InstanceName, Move
+from orchestrator.model.keys import InstancePlace
 from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
 from store.commit import commit
 from store.errors import LeaseNotFound, OutcomeUnknown, Unavailable
@@ -104,6 +107,24 @@ class DesiredWriter:
     async def remove_node(self, name: str, terms: Terms = AS_IT_COMES) -> Written:
         decide = partial(remove_node, name=name, precondition=terms.precondition)
         return await self._carry_out(decide, f"node {name}", terms)
+
+    async def move(
+        self, place: InstancePlace, move: Move, assignment: int, terms: Terms = AS_IT_COMES
+    ) -> Written:
+        """`assignment`: the mod_revision that the move was decided from."""
+        decide = partial(
+            move_instance,
+            place=place,
+            move=move,
+            assignment=assignment,
+            precondition=terms.precondition,
+        )
+        return await self._carry_out(decide, f"instance {place.instance}", terms)
+
+    async def stay(self, name: InstanceName, terms: Terms = AS_IT_COMES) -> Written:
+        """Take the wish to move an instance back."""
+        decide = partial(stay, name=name, precondition=terms.precondition)
+        return await self._carry_out(decide, f"instance {name}", terms)
 
     async def _carry_out(self, decide: Decide, subject: str, terms: Terms) -> Written:
         for _ in range(MAX_TRIES):

@@ -20,9 +20,13 @@ from orchestrator.cli.commands.describe import describe
 from orchestrator.cli.commands.events import events
 from orchestrator.cli.commands.get import get
 from orchestrator.cli.commands.logs import logs
-from orchestrator.cli.commands.nodes import cordon, declare_lost, uncordon
+from orchestrator.cli.commands.move import move
+from orchestrator.cli.commands.nodes import cordon, declare_lost, drain, taint, uncordon
+from orchestrator.cli.commands.rebalance import rebalance
 from orchestrator.cli.commands.scale import scale
 from orchestrator.cli.commands.status import status
+from orchestrator.cli.commands.whatif import whatif
+from orchestrator.cli.commands.why import why
 from orchestrator.cli.errors import ExitCode, Refused, exit_code_of
 from orchestrator.cli.options import connection_options
 from orchestrator.cli.session import Session
@@ -103,10 +107,16 @@ for _command in (
     delete,
     logs,
     events,
+    why,
     status,
     cordon,
     uncordon,
+    drain,
+    taint,
     declare_lost,
+    move,
+    rebalance,
+    whatif,
     completion,
     version,
 ):

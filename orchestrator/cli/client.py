@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -16,9 +17,12 @@ from urllib.parse import quote
 from orchestrator.cli.answers import Listing, WatchEvent, read, read_event, read_listing
 from orchestrator.cli.errors import NotFound
 from orchestrator.cli.transport import Patience, Transport
-from orchestrator.model.answers import ClusterSummary, LogEntry, Written
+from orchestrator.model.answers import ClusterSummary, LogEntry, Why, Written
+from orchestrator.model.forecast import CriticalNode, Forecast
 from orchestrator.model.manifest import to_document
+from orchestrator.model.moves import MovesWritten, PlannedMove, Rebalance
 from orchestrator.model.node import Availability, Event
+from orchestrator.model.placement import Taint
 from orchestrator.model.views import Node, Workload, WorkloadInstance
 from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
 
@@ -84,6 +88,13 @@ class ApiClient:
     async def instance(self, name: str) -> WorkloadInstance:
         return await self._get(WorkloadInstance, f"/v1/instances/{_part(name)}")
 
+    async def why_workload(self, key: WorkloadKey) -> Why:
+        return await self._get(Why, f"{_workload_path(key)}/why")
+
+    async def why_instance(self, name: str) -> Why:
+        """Also of one that is gone, as long as anything is known of it."""
+        return await self._get(Why, f"/v1/instances/{_part(name)}/why")
+
     async def nodes(self) -> Listing[Node]:
         return await self._list(Node, "/v1/nodes")
 
@@ -126,18 +137,57 @@ class ApiClient:
         return await self._write("DELETE", _workload_path(key))
 
     async def set_availability(self, node: str, availability: Availability) -> Written:
-        return await self._write(
-            "PATCH", f"/v1/nodes/{_part(node)}", body={"availability": availability.value}
-        )
+        return await self._patch_node(node, availability=availability.value)
+
+    async def taint(
+        self, node: str, taints: Sequence[Taint], removed: Sequence[str] = ()
+    ) -> Written:
+        """Taint it, each in the place of one of the same key and effect, and take away those
+        that a `key` or `key:Effect` of `removed` names."""
+        added = [
+            {"key": each.key, "value": each.value, "effect": each.effect.value} for each in taints
+        ]
+        return await self._patch_node(node, taints=added, remove_taints=list(removed))
 
     async def declare_lost(self, node: str, *, is_lost: bool = True) -> Written:
         """Record a person's word that nothing runs there any more, or take it back."""
-        return await self._write(
-            "PATCH", f"/v1/nodes/{_part(node)}", body={"is_declared_lost": is_lost}
-        )
+        return await self._patch_node(node, is_declared_lost=is_lost)
 
     async def delete_node(self, node: str) -> Written:
         return await self._write("DELETE", f"/v1/nodes/{_part(node)}")
+
+    async def move(self, instance: str, to: str = "") -> Written:
+        """Have it leave its node for `to`, or for the best one."""
+        return await self._write("PUT", _move_path(instance), body={"to": to})
+
+    async def stay(self, instance: str) -> Written:
+        return await self._write("DELETE", _move_path(instance))
+
+    async def plan_rebalance(self, target_percent: float, max_moves: int) -> Rebalance:
+        query = _query(
+            target_percent=f"{target_percent:g}", max_moves=max_moves, **self._not_older()
+        )
+        return read(Rebalance, await self._think("GET", "/v1/rebalance", query))
+
+    async def write_moves(self, moves: Sequence[PlannedMove]) -> MovesWritten:
+        body = {"moves": [asdict(each) for each in moves]}
+        answer = read(MovesWritten, await self._transport.send("POST", "/v1/moves", body=body))
+        self._written_revision = max(self._written_revision, answer.revision)
+        return answer
+
+    async def what_if(self, changes: Sequence[Mapping[str, Any]]) -> Forecast:
+        """`changes` are written as the API takes them."""
+        query, body = _query(**self._not_older()), {"changes": list(changes)}
+        return read(Forecast, await self._think("POST", "/v1/whatif", query, body))
+
+    async def critical_nodes(self) -> Listing[CriticalNode]:
+        query = _query(**self._not_older())
+        return read_listing(CriticalNode, await self._think("GET", "/v1/critical-nodes", query))
+
+    async def _think(
+        self, method: str, path: str, query: Mapping[str, str], body: object = None
+    ) -> object:
+        return await self._transport.send(method, path, query=query, body=body, is_thought=True)
 
     async def logs(
         self,
@@ -181,12 +231,19 @@ class ApiClient:
         self._written_revision = max(self._written_revision, written.revision)
         return written
 
+    async def _patch_node(self, node: str, **patch: object) -> Written:
+        return await self._write("PATCH", f"/v1/nodes/{_part(node)}", body=patch)
+
     def _not_older(self) -> dict[str, int | None]:
         return {"min_revision": self._written_revision or None}
 
 
 def _workload_path(key: WorkloadKey) -> str:
     return f"/v1/workloads/{_part(key.namespace)}/{_part(key.name)}"
+
+
+def _move_path(instance: str) -> str:
+    return f"/v1/instances/{_part(instance)}/move"
 
 
 def _part(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,6 +56,10 @@ def desired_replicas(workload: Workload) -> int:
     return workload.spec.replicas if workload.spec else 0
 
 
+def _priority(workload: Workload) -> str:
+    return workload.spec.priority.value if workload.spec else ""
+
+
 def _container_names(workload: Workload) -> str:
     return ",".join(each.name for each in workload.spec.containers) if workload.spec else ""
 
@@ -68,6 +73,7 @@ _WORKLOAD_COLUMNS: Sequence[Column[Workload]] = (
     Column("FAILED", lambda workload: str(workload.status.failed), is_wide=True),
     Column("STOPPING", lambda workload: str(workload.status.stopping), is_wide=True),
     Column("GENERATION", lambda workload: str(workload.generation), is_wide=True),
+    Column("PRIORITY", _priority, is_wide=True),
     Column("CONTAINERS", _container_names, is_wide=True),
     Column("WAITING", _waiting),
 )
@@ -83,6 +89,7 @@ def _instance_columns(setting: Setting) -> Sequence[Column[WorkloadInstance]]:
         Column("GENERATION", lambda instance: str(instance.generation), is_wide=True),
         Column("FAILURES", lambda instance: str(instance.failures), is_wide=True),
         Column("PIDS", _pids, is_wide=True),
+        Column("GPUS", lambda instance: ",".join(map(str, instance.gpus)), is_wide=True),
         Column("REASON", reason_of),
     )
 
@@ -155,12 +162,19 @@ _NODE_COLUMNS: Sequence[Column[Node]] = (
     Column("MEMORY", lambda node: f"{node.allocatable.memory_mb:.0f}MB"),
     Column("DISK", lambda node: f"{node.allocatable.disk_mb:.0f}MB", is_wide=True),
     Column("CUSTOM", lambda node: pairs_text(node.allocatable.custom), is_wide=True),
+    Column("GPUS", lambda node: gpus_text(node.gpus), is_wide=True),
     Column("RUNTIMES", lambda node: ",".join(node.runtimes)),
     Column("ADDRESS", lambda node: node.address),
     Column("HOSTNAME", lambda node: node.hostname, is_wide=True),
     Column("LABELS", lambda node: pairs_text(node.labels), is_wide=True),
+    Column("TAINTS", lambda node: ",".join(map(str, node.taints)), is_wide=True),
     Column("REASON", lambda node: node.reason),
 )
+
+
+def gpus_text(models: Sequence[str]) -> str:
+    """How many there are of each model: `A10=1,T4=2`."""
+    return pairs_text(Counter(models))
 
 
 def pairs_text(pairs: Mapping[str, object]) -> str:

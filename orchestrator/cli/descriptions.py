@@ -10,6 +10,7 @@ from orchestrator.cli.columns import (
     age_of,
     columns_of,
     desired_replicas,
+    gpus_text,
     pairs_text,
     ports_text,
     reason_of,
@@ -17,12 +18,13 @@ from orchestrator.cli.columns import (
     time_text,
 )
 from orchestrator.cli.kinds import Kind
+from orchestrator.cli.placement_text import gpu_need_text, placement_lines
 from orchestrator.cli.tables import Column, Paint, format_fields, format_table, lines_of
 from orchestrator.model.instance import ContainerObservation
 from orchestrator.model.manifest import to_manifest
 from orchestrator.model.node import Event
 from orchestrator.model.views import Node, Workload, WorkloadInstance
-from orchestrator.model.workload import Protocol
+from orchestrator.model.workload import Protocol, WorkloadDefinition
 
 INDENT = "  "
 
@@ -40,14 +42,25 @@ def describe_workload(
         ("Generation", str(workload.generation)),
         ("Status", workload_status(workload)),
         ("Waiting", "\n".join(workload.status.waiting)),
+        *(_wishes(workload.spec) if workload.spec else ()),
     ]
     spec = to_manifest(workload.spec) if workload.spec else ""
-    return _sections(
+    return sections(
         ("", format_fields(fields)),
         ("Spec", spec.rstrip("\n")),
         ("Instances", _table(_instance_columns(setting), instances, paint)),
         ("Events", _events(events, setting)),
     )
+
+
+def _wishes(spec: WorkloadDefinition) -> Iterator[tuple[str, str]]:
+    """How it is to be placed, and what may be done to it for the sake of others."""
+    yield "Priority", spec.priority.value
+    yield "Gang", "placed all at once or not at all" if spec.gang else "no"
+    least = spec.min_available
+    yield "Budget", "none" if least is None else f"{least} must run before one more is moved"
+    yield "GPUs", gpu_need_text(spec.template().gpu_need())
+    yield "Placement", "\n".join(placement_lines(spec.placement))
 
 
 def workload_status(workload: Workload) -> str:
@@ -79,13 +92,16 @@ def describe_instance(
         ("Wanted", instance.wanted.value),
         ("Reason", instance.reason),
         ("Placed because", instance.assigned_because),
+        ("GPUs", ", ".join(map(str, instance.gpus))),
+        ("Starts after", "\n".join(instance.after)),
+        ("Gives way to", instance.displaced_by),
         ("Started", _moment(instance.started_at)),
         ("Finished", _moment(instance.finished_at)),
         ("Ran for", age_of(instance, setting.now)),
         ("Ports", ports_text(instance, setting.hosts).replace(",", "\n")),
         ("URLs", "\n".join(urls_of(instance, setting.hosts))),
     ]
-    return _sections(
+    return sections(
         ("", format_fields(fields)),
         ("Containers", _table(_CONTAINER_COLUMNS, instance.containers, paint)),
         ("Events", _events(events, setting)),
@@ -111,10 +127,12 @@ def describe_node(
         ("Runtimes", ", ".join(node.runtimes)),
         ("Versions", pairs_text(node.versions).replace(",", "\n")),
         ("Labels", pairs_text(node.labels).replace(",", "\n")),
+        ("Taints", "\n".join(map(str, node.taints))),
+        ("GPUs", gpus_text(node.gpus).replace(",", "\n")),
         ("Capacity", resources_text(node.capacity)),
         ("Allocatable", resources_text(node.allocatable)),
     ]
-    return _sections(
+    return sections(
         ("", format_fields(fields)),
         ("Instances", _table(_instance_columns(setting), instances, paint)),
         ("Events", _events(events, setting)),
@@ -167,7 +185,7 @@ def _table(columns: Sequence[Column[Any]], rows: Sequence[Any], paint: Paint | N
     return format_table(lines_of(columns, rows), paint) if rows else "none"
 
 
-def _sections(*sections: tuple[str, str]) -> str:
+def sections(*sections: tuple[str, str]) -> str:
     parts = []
     for title, text in sections:
         body = "\n".join(INDENT + line for line in text.split("\n")) if title else text

@@ -147,6 +147,14 @@ output_option = click.option(
     show_default=True,
     help="How to show it.",
 )
+answer_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to show it.",
+)
 files_option = click.option(
     "-f",
     "--filename",

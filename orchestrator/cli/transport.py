@@ -38,7 +38,8 @@ _UNFIT = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GAT
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a server may take to be connected to, and then to answer in full.
+    """How long a server may take to be connected to, and then to answer in full, or to think first:
+    what it has to simulate may take a while.
 
     `silence_seconds`: how long a watch may say nothing; a server that lives says something every
     ten seconds.
@@ -46,10 +47,12 @@ class Patience:
 
     connect_seconds: float = 3.0
     answer_seconds: float = 15.0
+    thought_seconds: float = 180.0
     silence_seconds: float = 30.0
 
-    def for_answer(self) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(self.answer_seconds, sock_connect=self.connect_seconds)
+    def for_answer(self, *, is_thought: bool) -> aiohttp.ClientTimeout:
+        seconds = self.thought_seconds if is_thought else self.answer_seconds
+        return aiohttp.ClientTimeout(seconds, sock_connect=self.connect_seconds)
 
     def for_stream(self, *, may_be_silent: bool) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(
@@ -109,9 +112,10 @@ class Transport:
         query: Mapping[str, str] | None = None,
         body: object = None,
         only: str | None = None,
+        is_thought: bool = False,
     ) -> Any:
         """The JSON that the first server to answer gives; None if it gives none. `only` that
-        one is asked if it is named.
+        one is asked if it is named. `is_thought`: the answer takes thinking.
 
         Raises `ServerUnreachable`, `Refused` and its kinds, `Misunderstood`.
         """
@@ -122,7 +126,7 @@ class Transport:
                 server + path,
                 params=query,
                 json=body,
-                timeout=self._patience.for_answer(),
+                timeout=self._patience.for_answer(is_thought=is_thought),
                 allow_redirects=False,
             ) as response:
                 content = await response.read()

@@ -6,18 +6,23 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from typing import TypeVar
 
 import click
 
+from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.columns import desired_replicas, duration_text
-from orchestrator.cli.errors import NotFound, WaitTimeout
+from orchestrator.cli.errors import NotFound, Refused, WaitTimeout
 from orchestrator.cli.following import follow_watch
 from orchestrator.model.answers import WatchType
-from orchestrator.model.views import Workload
+from orchestrator.model.node import Availability
+from orchestrator.model.views import Node, Workload
 from orchestrator.model.workload import WorkloadKey
 
-Gap = Callable[[Workload | None], str]
+T = TypeVar("T")
+
+Gap = Callable[[T | None], str]
 """What is still missing, in words; empty when nothing is."""
 
 
@@ -43,6 +48,15 @@ def gap_to_gone(workload: Workload | None) -> str:
     status = workload.status
     count = status.running + status.pending + status.failed + status.stopping
     return f"instances left: {count}"
+
+
+def gap_to_empty(node: Node | None) -> str:
+    """What is left on a node that is drained. Raises `Refused` if it is not drained any more."""
+    if node is None:
+        return ""
+    if node.availability is not Availability.DRAINING:
+        raise Refused(f"node {node.name} is {node.availability} again: its drain was ended")
+    return f"instances left: {node.instances}" if node.instances else ""
 
 
 @contextmanager
@@ -74,6 +88,16 @@ async def wait_for(
         click.echo(f"workload {key} is {'gone' if gone else 'running'}")
 
 
+async def wait_for_drain(client: ApiClient, node: str, seconds: float) -> None:
+    """Until nothing is assigned to the node; then say so.
+
+    Raises `WaitTimeout`, and `Refused` if the drain is ended before.
+    """
+    with _progress() as say:
+        await Wait(client, seconds, say).until_empty(node)
+    click.echo(f"node {node} is drained")
+
+
 class Wait:
     """Several waits under one limit, which begins now. `say` is told how each one stands."""
 
@@ -85,44 +109,57 @@ class Wait:
 
     async def until_running(self, key: WorkloadKey) -> None:
         """Raises `WaitTimeout`, and `NotFound` if it is deleted in the meantime."""
-        await self._until(key, gap_to_running)
+        await self._until_workload(key, gap_to_running)
 
     async def until_gone(self, key: WorkloadKey) -> None:
         """Raises `WaitTimeout`."""
-        await self._until(key, gap_to_gone)
+        await self._until_workload(key, gap_to_gone)
 
-    async def _until(self, key: WorkloadKey, gap_of: Gap) -> None:
+    async def until_empty(self, node: str) -> None:
+        """Raises `WaitTimeout`, and `Refused` if the node is not to be drained any more."""
+        states = _states(follow_watch(self._client, Node, name=node))
+        await self._until(f"node {node}", states, gap_to_empty)
+
+    async def _until_workload(self, key: WorkloadKey, gap_of: Gap[Workload]) -> None:
+        states = _states(
+            follow_watch(self._client, Workload, namespace=key.namespace, name=key.name)
+        )
+        await self._until(f"workload {key}", states, gap_of)
+
+    async def _until(
+        self, subject: str, states: AsyncGenerator[T | None, None], gap_of: Gap[T]
+    ) -> None:
         gap = "nothing was heard of it"
         try:
-            async with (
-                asyncio.timeout_at(self._deadline),
-                aclosing(self._gaps(key, gap_of)) as gaps,
-            ):
+            async with asyncio.timeout_at(self._deadline), aclosing(_gaps(states, gap_of)) as gaps:
                 async for gap in gaps:
-                    self._say(f"workload {key}: {gap}")
+                    self._say(f"{subject}: {gap}")
         except TimeoutError:
             waited = duration_text(self._seconds)
-            raise WaitTimeout(f"workload {key}: {gap}, after waiting for {waited}") from None
+            raise WaitTimeout(f"{subject}: {gap}, after waiting for {waited}") from None
 
-    async def _gaps(self, key: WorkloadKey, gap_of: Gap) -> AsyncGenerator[str, None]:
-        """Each new gap, until there is none."""
-        last = ""
-        async with aclosing(self._states(key)) as states:
-            async for workload in states:
-                if not (gap := gap_of(workload)):
-                    return
-                if gap != last:
-                    yield gap
-                last = gap
 
-    async def _states(self, key: WorkloadKey) -> AsyncGenerator[Workload | None, None]:
-        """The workload as it comes to be; None while there is none."""
-        current: Workload | None = None
-        is_listed = False
-        events = follow_watch(self._client, Workload, namespace=key.namespace, name=key.name)
-        async with aclosing(events):
-            async for event in events:
-                is_listed = is_listed or event.type is WatchType.SYNC
-                current = current if event.type is WatchType.SYNC else event.object
-                if is_listed:
-                    yield current
+async def _gaps(
+    states: AsyncGenerator[T | None, None], gap_of: Gap[T]
+) -> AsyncGenerator[str, None]:
+    """Each new gap, until there is none."""
+    last = ""
+    async with aclosing(states):
+        async for state in states:
+            if not (gap := gap_of(state)):
+                return
+            if gap != last:
+                yield gap
+            last = gap
+
+
+async def _states(events: AsyncGenerator[WatchEvent[T], None]) -> AsyncGenerator[T | None, None]:
+    """The one object of a watch as it comes to be; None while there is none."""
+    current: T | None = None
+    is_listed = False
+    async with aclosing(events):
+        async for event in events:
+            is_listed = is_listed or event.type is WatchType.SYNC
+            current = current if event.type is WatchType.SYNC else event.object
+            if is_listed:
+                yield current

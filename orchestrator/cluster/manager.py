@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
-from orchestrator.cluster.view import ClusterView
+from orchestrator.cluster.view import ClusterView, News
 from orchestrator.model.errors import NodeNotFound
 from orchestrator.model.membership import ClusterEvent, NodeAdded, NodeRemoved, NodeUpdated
 from orchestrator.model.views import Node, node_of
@@ -42,8 +42,8 @@ class EtcdClusterManager:
         """There is no queue to overflow: a reader that is slow misses what came and went."""
         news = asyncio.Event()
 
-        def wake(_workloads: object, touches_nodes: bool) -> None:
-            if touches_nodes:
+        def wake(told: News) -> None:
+            if told.nodes:
                 news.set()
 
         with self._view.waking(wake):

@@ -13,16 +13,32 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.model.cluster_state import ClusterState, Row
-from orchestrator.model.keys import Keys, Kind
+from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey
 from orchestrator.model.workload import WorkloadKey
+from orchestrator.planning.occupancy import Occupancy
 from store.mirror import Batch, Mirror
 from store.patience import Clock
 from store.protocol import Store
 from store.transactions import Conflict, Mutation
 
+OF_PROGRESS = frozenset({Kind.ASSIGNMENT, Kind.OBSERVATION, Kind.WORKLOAD_STATUS})
 OF_NODES = frozenset({Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION})
 
-Wake = Callable[[frozenset[WorkloadKey], bool], None]
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a batch of changes is about.
+
+    `workloads`: something was wanted, has failed, ended or gone. `progress`: they only went on as
+    was to be expected: assigned, started, counted. `nodes`: what is said of these has changed.
+    """
+
+    workloads: frozenset[WorkloadKey]
+    progress: frozenset[WorkloadKey]
+    nodes: frozenset[str]
+
+
+Wake = Callable[[News], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,7 @@ class ClusterView:
         self.keys = keys
         self.clock = clock
         self.state = ClusterState(keys)
+        self.occupancy = Occupancy(self.state)
         self.mirror = Mirror(store, keys.root, self._fold, clock=clock, rng=rng)
         self._sinks: list[ChangeSink] = []
         self._wakes: list[Wake] = []
@@ -88,8 +105,7 @@ class ClusterView:
 
     @contextmanager
     def waking(self, wake: Wake) -> Iterator[None]:
-        """Meanwhile call `wake` after each batch, with the workloads of which a record changed,
-        and whether one of a node's own did."""
+        """Meanwhile call `wake` after each batch with its news."""
         self._wakes.append(wake)
         try:
             yield
@@ -102,22 +118,32 @@ class ClusterView:
         self._sinks.append(sink)
 
     def _fold(self, batch: Batch) -> None:
-        now = self.clock()
+        """The hot path: each controller does this for every row in the cluster."""
+        now, apply = self.clock(), self.state.apply
         touched: set[WorkloadKey] = set()
-        touches_nodes = False
-        for change in batch.changes:
-            kv = change.kv
+        progress: set[WorkloadKey] = set()
+        nodes: set[str] = set()
+        for key, kv in batch.changes:
             row = Row(kv.value, kv.create_revision, kv.mod_revision) if kv else None
-            parsed = self.state.apply(change.key, row, now)
+            parsed = apply(key, row, now)
             if parsed is None:
                 continue
             if workload := parsed.workload:
-                touched.add(workload)
-            touches_nodes = touches_nodes or parsed.kind in OF_NODES
+                (progress if self._is_progress(parsed, row) else touched).add(workload)
+            elif parsed.kind in OF_NODES:
+                nodes.add(str(parsed.name))
         self.state.revision = batch.revision
-        self._tell(batch, frozenset(touched), touches_nodes)
+        self._tell(batch, News(frozenset(touched), frozenset(progress), frozenset(nodes)))
 
-    def _tell(self, batch: Batch, touched: frozenset[WorkloadKey], touches_nodes: bool) -> None:
+    def _is_progress(self, parsed: ParsedKey, row: Row | None) -> bool:
+        if row is None or parsed.kind not in OF_PROGRESS:
+            return False
+        if not isinstance(parsed.name, InstancePlace) or parsed.kind is Kind.ASSIGNMENT:
+            return True
+        entry = self.state.observations.get(parsed.name)
+        return entry is not None and not entry.record.status.is_finished
+
+    def _tell(self, batch: Batch, news: News) -> None:
         if self._sinks:
             changes = [
                 ViewChange(change.kv.mod_revision if change.kv else batch.revision, change.key)
@@ -126,4 +152,4 @@ class ClusterView:
             for sink in self._sinks:
                 sink.offer(changes)
         for wake in self._wakes:
-            wake(touched, touches_nodes)
+            wake(news)

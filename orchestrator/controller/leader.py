@@ -118,6 +118,7 @@ class LeaderLoop:
         self._leads = True
         self._metrics.is_leader.set(1)
         self._metrics.epoch.set(leadership.epoch)
+        self._metrics.longest_renewal_gap.set_function(lambda: session.longest_gap_seconds)
         log.info("leading", epoch=leadership.epoch)
         try:
             await self._lead(session, leadership, tasks)

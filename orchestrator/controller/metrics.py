@@ -25,6 +25,11 @@ class LeaderMetrics:
         self.epoch = Gauge(
             f"{prefix}_epoch", "Epoch of this replica's last term", registry=registry
         )
+        self.longest_renewal_gap = Gauge(
+            f"{prefix}_longest_renewal_gap_seconds",
+            "Longest time between two renewals of this replica's lease in its last term",
+            registry=registry,
+        )
         self._plans = Histogram(
             f"{prefix}_plan_seconds", "Time to plan", registry=registry, buckets=_BUCKETS
         )

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from heapq import heapify, heappop, heappush
 
 import structlog
 
-from orchestrator.cluster.view import ClusterView
+from orchestrator.cluster.view import ClusterView, News
 from orchestrator.controller.committer import Committer, LeadershipLost, Report
 from orchestrator.controller.metrics import LeaderMetrics
 from orchestrator.model.actions import Plan
@@ -33,6 +33,10 @@ RETRY_SECONDS = 0.5
 SLICE = 100
 """Workloads that are planned in one go. Placing a thousand new ones on 500 nodes takes 1.5 s, in
 which the lease cannot be renewed; whoever is elected next would have the same before it."""
+
+PROGRESS_SHARE = 3.0
+"""Following what merely goes on takes at most a third of the time: thousands of instances that
+start at once would else be counted over and over."""
 
 REFUSED_RETRY_SECONDS = 5.0
 """For a workload whose change the store has refused by itself."""
@@ -67,7 +71,10 @@ class Reconciler:
         self._may_dispatch = may_dispatch
         self._settings = settings
         self._dirty: set[WorkloadKey] = set()
-        self._queue: dict[WorkloadKey, None] = {}
+        self._progress: set[WorkloadKey] = set()
+        self._progress_at = 0.0
+        self._queue: list[tuple[int, bool, WorkloadKey]] = []
+        self._queued: set[WorkloadKey] = set()
         self._unplaced: frozenset[WorkloadKey] = frozenset()
         self._releases_seen: int | None = None
         self._wake_at: dict[WorkloadKey, float] = {}
@@ -75,19 +82,36 @@ class Reconciler:
         self._is_mass_loss = False
         self._wake = asyncio.Event()
 
-    def look_again(self, workloads: frozenset[WorkloadKey], touches_nodes: bool) -> None:
+    def look_again(self, news: News) -> None:
         """Called by the view after each batch of changes."""
-        self._dirty |= workloads
-        if touches_nodes:
-            self._full_pass_at = self._view.clock()
+        self._dirty |= news.workloads
+        self._progress |= news.progress
+        if news.nodes:
+            self._dirty |= self._on_nodes(news.nodes)
+            self._releases_seen = None  # a node may have come, or have room of another kind
             self._note_mass_loss()
         self._wake.set()
+
+    def _on_nodes(self, nodes: frozenset[str]) -> set[WorkloadKey]:
+        """The workloads that have, or may have, anything there."""
+        state = self._view.state
+        found = {
+            place.instance.workload_key
+            for node in nodes
+            for place in state.places_by_node.get(node, ())
+        }
+        return found | state.orphans.keys()
 
     def _note_mass_loss(self) -> None:
         """The last nodes to come back shall have as much time as any other that is lost."""
         if self._is_mass_loss:
             self._patience_since = self._view.clock()
-        self._is_mass_loss = bool(mass_loss(self._view.state, self._settings.mass_loss_fraction))
+        was, self._is_mass_loss = self._is_mass_loss, self._finds_mass_loss()
+        if was is not self._is_mass_loss:
+            self._full_pass_at = self._view.clock()
+
+    def _finds_mass_loss(self) -> bool:
+        return bool(mass_loss(self._view.state, self._settings.mass_loss_fraction))
 
     async def run(self) -> None:
         """Raises `LeadershipLost` when this replica must not go on."""
@@ -103,6 +127,8 @@ class Reconciler:
 
     async def _wait_for_work(self) -> None:
         due = min([self._full_pass_at, *self._wake_at.values()])
+        if self._progress:
+            due = min(due, self._progress_at)
         delay = due - self._view.clock()
         if self._dirty or self._queue or delay <= 0:
             return
@@ -116,28 +142,34 @@ class Reconciler:
 
     async def _pass(self) -> None:
         now = self._view.clock()
-        self._enqueue(now)
-        scope = set(islice(self._queue, SLICE))
+        follows_progress = self._enqueue(now)
+        scope = {heappop(self._queue)[-1] for _ in range(min(SLICE, len(self._queue)))}
         if not scope:
             return
-        for workload in scope:
-            del self._queue[workload]
+        self._queued -= scope
         with self._metrics.planning():
             made = plan(
                 self._view.state,
                 now,
                 self._scheduler,
                 scope=scope,
+                occupancy=self._view.occupancy,
                 mass_loss_fraction=self._settings.mass_loss_fraction,
                 patience_since=self._patience_since,
             )
+        if follows_progress:
+            took = self._view.clock() - now
+            self._progress_at = now + PROGRESS_SHARE * took
         self._remember(made, scope)
         self._metrics.planned(made, self._unplaced)
-        if made.changes:
+        if made.changes or made.together:
             await self._commit(made)
 
-    def _enqueue(self, now: float) -> None:
-        """What has changed or is due, or all; then what waits for room, if there may be some."""
+    def _enqueue(self, now: float) -> bool:
+        """What has changed or is due, or all; then what waits for room, if there may be some. The
+        highest priority first: it may displace the others. Whether what has only gone on is among
+        it: that is looked at when nothing else is to be done, and does not take all of the time.
+        """
         news = self._dirty | {workload for workload, at in self._wake_at.items() if at <= now}
         self._dirty = set()
         if now >= self._full_pass_at:
@@ -146,12 +178,27 @@ class Reconciler:
         releases = self._view.state.releases
         hopeful = self._unplaced if releases != self._releases_seen else frozenset()
         self._releases_seen = releases
-        self._queue.update(dict.fromkeys([*sorted(news), *sorted(hopeful)]))
+        for workload in (news | hopeful) - self._queued:
+            self._queued.add(workload)
+            is_old = workload not in news
+            heappush(self._queue, (-self._rank(workload), is_old, workload))
+        if self._queue or now < self._progress_at or not self._progress:
+            return False
+        self._queue = [(-self._rank(each), False, each) for each in self._progress]
+        heapify(self._queue)
+        self._queued, self._progress = self._progress, set()
+        return True
+
+    def _rank(self, workload: WorkloadKey) -> int:
+        entry = self._view.state.workloads.get(workload)
+        return entry.record.spec.priority.rank if entry else 0
 
     def _remember(self, made: Plan, scope: set[WorkloadKey]) -> None:
         for workload in scope:
             self._wake_at.pop(workload, None)
         self._wake_at.update(made.wake_at)
+        self._progress -= scope
+        self._dirty.update(made.capped)
         self._unplaced = (self._unplaced - scope).union(made.unplaced)
 
     async def _commit(self, made: Plan) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.model.actions import Action, Change, Forget, Place, Stop
+from orchestrator.model.actions import Action, Change, DropMove, Forget, Place, Stop
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.instance import Wanted
 from orchestrator.model.keys import InstancePlace
@@ -60,14 +60,24 @@ def _of_action(action: Action, state: ClusterState) -> list[Mutation]:
     key = state.keys.assignment(action.place)
     if isinstance(action, Place):
         return [Put(key, dump(action.assignment), _damaged(state, key))]
+    move = state.keys.move(action.place)
+    if isinstance(action, DropMove):
+        return [Delete(move, state.moves[action.place].mod_revision)]
     entry = state.assignments[action.place]
     if isinstance(action, Stop):
-        stopped = replace(entry.record, wanted=Wanted.STOPPED, reason=action.reason)
+        stopped = replace(
+            entry.record,
+            wanted=Wanted.STOPPED,
+            reason=action.reason,
+            displaced_by=action.displaced_by,
+        )
         return [Put(key, dump(stopped), entry.mod_revision)]
     deletes: list[Mutation] = [Delete(key, entry.mod_revision)]
     observation = state.observations.get(action.place)
     if action.with_observation and observation:
         deletes.append(Delete(state.keys.observation(action.place), observation.mod_revision))
+    if action.with_move:
+        deletes.append(Delete(move, state.moves[action.place].mod_revision))
     return deletes
 
 
@@ -84,6 +94,7 @@ def stories_of(change: Change) -> list[Story]:
         ("InstancesPlaced", Place),
         ("InstancesStopping", Stop),
         ("InstancesForgotten", Forget),
+        ("MovesDropped", DropMove),
     ):
         actions = [action for action in change.actions if isinstance(action, action_type)]
         if actions:

@@ -110,13 +110,27 @@ def _session_probe(agent: Agent) -> Probe:
 
 
 def _terms(settings: AgentSettings) -> AgentTerms:
-    reserved = NodeResources(settings.reserved_cpu_cores, settings.reserved_memory_mb)
     return AgentTerms(
         node=settings.node,
-        profile=NodeProfile(settings.url, settings.labels, reserved),
+        profile=_profile(settings),
         hostname=socket.gethostname(),
         pid=os.getpid(),
         lease_ttl_seconds=settings.lease_ttl_seconds,
         accepts_store=settings.accept_store,
         stops_instances_on_exit=settings.stop_instances_on_exit,
+    )
+
+
+def _profile(settings: AgentSettings) -> NodeProfile:
+    return NodeProfile(
+        address=settings.url,
+        labels=settings.labels,
+        reserved=NodeResources(
+            cpu_cores=settings.reserved_cpu_cores,
+            memory_mb=settings.reserved_memory_mb,
+            disk_mb=settings.reserved_disk_mb,
+            custom=settings.reserved_resources,
+        ),
+        gpus=settings.gpus,
+        resources=settings.resources,
     )

@@ -15,6 +15,7 @@ import click
 import structlog
 
 from orchestrator.api.context import Api
+from orchestrator.api.rebalancer import Rebalancer
 from orchestrator.api.routes import mount_api
 from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.connect import open_store
@@ -24,12 +25,14 @@ from orchestrator.cluster.probes import mirror_probe, store_probe
 from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.leader import LeaderLoop, LeaderSettings
 from orchestrator.controller.metrics import LeaderMetrics
+from orchestrator.controller.plugins import load_filters, load_scores
 from orchestrator.controller.reconciler import ReconcileSettings
 from orchestrator.entry.start import read_settings, run, store_address
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import Leader
 from orchestrator.process.client import client_session
 from orchestrator.process.clock import boottime
+from orchestrator.process.collector import set_survivors_aside, sweep_now_and_then
 from orchestrator.process.flags import settings_options
 from orchestrator.process.health import Health
 from orchestrator.process.http import new_app, serving
@@ -38,9 +41,7 @@ from orchestrator.process.settings import ControllerSettings
 from orchestrator.process.shutdown import run_until
 from orchestrator.scheduler.protocol import Scheduler
 from orchestrator.scheduler.simple import SimpleScheduler
-from orchestrator.scheduler.spread import SpreadScheduler
-
-SCHEDULERS: dict[str, type[Scheduler]] = {"spread": SpreadScheduler, "simple": SimpleScheduler}
+from orchestrator.scheduler.vector import VectorScheduler
 
 log = structlog.get_logger()
 
@@ -64,6 +65,7 @@ async def _until_stopped(settings: ControllerSettings, stop: asyncio.Event) -> N
 
 async def run_controller(settings: ControllerSettings) -> None:
     """Run until cancelled: a leader resigns then. Raises what ends a replica for good."""
+    set_survivors_aside()
     rng = random.Random()
     store, warnings = await open_store(
         store_address(settings), development=settings.development, clock=boottime, rng=rng
@@ -83,9 +85,10 @@ async def _serve(
     registry = new_registry("controller")
     MirrorMetrics(registry, view.mirror, boottime)
     events = EventLog(view.store, view.keys, by=settings.replica, wall_clock=time.time, rng=rng)
+    scheduler = scheduler_of(settings)
     leader = LeaderLoop(
         view,
-        SCHEDULERS[settings.scheduler](),
+        scheduler,
         events,
         LeaderMetrics(registry),
         identity=Leader(settings.replica, settings.url, os.getpid()),
@@ -101,13 +104,30 @@ async def _serve(
     app = new_app(settings, registry, health)
     async with client_session(settings) as agents:
         writer = DesiredWriter(view, events, rng=rng)
-        api = Api(view, writer, agents, settings.replica, settings.url, lambda: warnings)
+        api = Api(view, writer, agents, settings.replica, settings.url, scheduler, lambda: warnings)
         mount_api(app, api)
         async with serving(app, settings), asyncio.TaskGroup() as tasks:
             log.info("serving", url=settings.url)
             tasks.create_task(view.run())
             tasks.create_task(leader.run())
             tasks.create_task(LoopLag(registry, boottime).run())
+            tasks.create_task(sweep_now_and_then())
+            if settings.rebalance_target_percent is not None:
+                target = round(10 * settings.rebalance_target_percent)
+                balancing = Rebalancer(api, target=target, max_moves=settings.rebalance_max_moves)
+                tasks.create_task(balancing.run())
+
+
+def scheduler_of(settings: ControllerSettings) -> Scheduler:
+    """Raises `ConfigError` for plug-ins that are not there."""
+    if settings.scheduler == "simple":
+        return SimpleScheduler()
+    return VectorScheduler(
+        settings.placement_strategy,
+        settings.gpu_policy,
+        load_filters(settings.filter_plugins, boottime),
+        load_scores(settings.score_plugins, boottime),
+    )
 
 
 def _leader_settings(settings: ControllerSettings) -> LeaderSettings:

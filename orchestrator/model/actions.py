@@ -23,10 +23,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ask the node to stop it; the assignment stays until the agent confirms."""
+    """Ask the node to stop it; the assignment stays until the agent confirms. `displaced_by` names
+    the instance that it gives way to."""
 
     place: InstancePlace
     reason: str
+    displaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,24 @@ class Forget:
     """Delete the assignment of what is confirmed not to run any more.
 
     `with_observation`: its node is gone for good, so nobody else will clean up after it.
+    `with_move`: people wanted it to leave, and it has left.
     """
 
     place: InstancePlace
     reason: str
     with_observation: bool = False
+    with_move: bool = False
 
 
-Action = Place | Stop | Forget
+@dataclass(frozen=True, slots=True)
+class DropMove:
+    """Delete the wish to move an instance that is gone."""
+
+    place: InstancePlace
+    reason: str
+
+
+Action = Place | Stop | Forget | DropMove
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +72,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now. Empty `changes` mean that everything is as it should be, or waits.
+    """What to do now. Without any changes everything is as it should be, or waits.
+
+    `changes` of different workloads are independent; those of each tuple in `together` are one
+    transaction, of which none happens without the others. They come after `changes`, in order.
 
     `wake_at` says for each workload when time alone will change the answer (this process's
     monotonic seconds). `unplaced` are those that wait for room on some node,
-    in order.
+    in order. Of those in `capped` more is to be done than one plan does.
     """
 
     changes: tuple[Change, ...] = ()
+    together: tuple[tuple[Change, ...], ...] = ()
     waiting: dict[WorkloadKey, tuple[str, ...]] = field(default_factory=dict)
     wake_at: dict[WorkloadKey, float] = field(default_factory=dict)
     unplaced: tuple[WorkloadKey, ...] = ()
+    capped: tuple[WorkloadKey, ...] = ()

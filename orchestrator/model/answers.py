@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.model.explanation import Explanation
 from orchestrator.model.instance import WorkloadInstanceStatus
-from orchestrator.model.node import Leader, NodeStatus
+from orchestrator.model.node import Event, Leader, NodeStatus
 
 
 class Outcome(StrEnum):
@@ -30,6 +31,22 @@ class Written:
     mod_revision: int = 0
     generation: int = 0
     changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a workload or an instance is as it is.
+
+    `reasons` are what is known of its present state, the last decision first. `explanation` is
+    what the nodes would say to one more like it now; None if nothing is known of its kind any
+    more. `events` are those that tell of it, the newest last.
+    """
+
+    revision: int
+    subject: str
+    reasons: tuple[str, ...]
+    explanation: Explanation | None
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ counts as there all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, TypeVar, dataclass_transform
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation
+from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation, Move
 from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.records import Schema, load
@@ -33,7 +33,14 @@ from orchestrator.model.workload import (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
+def _many(kind: type[T]) -> type[T]:
+    """`@dataclass(frozen=True, slots=True)` for what there are hundreds of thousands of: only the
+    type checker keeps these from being changed, as that makes them in a third of the time."""
+    return dataclass(slots=True, unsafe_hash=True)(kind)
+
+
+@_many
 class Entry(Generic[T]):
     record: T
     create_revision: int
@@ -41,7 +48,7 @@ class Entry(Generic[T]):
     seen_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@_many
 class Row:
     """A key as the mirror delivers it, without the store's own types."""
 
@@ -60,7 +67,9 @@ class Damage:
 
 @dataclass(slots=True)
 class ClusterState:
-    """`releases` counts what has ended or gone that held room on a node."""
+    """`orphans` are observed without an assignment. `releases` counts what has ended or gone that
+    held room on a node. `followers` are told of each change once it is in.
+    """
 
     keys: Keys
     revision: int = 0
@@ -74,18 +83,27 @@ class ClusterState:
     sessions: dict[str, Entry[NodeSession]] = field(default_factory=dict)
     session_ended_at: dict[str, float] = field(default_factory=dict)
     assignments: dict[InstancePlace, Entry[Assignment]] = field(default_factory=dict)
+    moves: dict[InstancePlace, Entry[Move]] = field(default_factory=dict)
     observations: dict[InstancePlace, Entry[InstanceObservation]] = field(default_factory=dict)
     events: dict[str, Entry[Event]] = field(default_factory=dict)
     damaged: dict[str, Damage] = field(default_factory=dict)
     releases: int = field(default=0, compare=False)
+    followers: list[Callable[[ParsedKey], None]] = field(
+        default_factory=list, compare=False, repr=False
+    )
     places_by_workload: dict[WorkloadKey, set[InstancePlace]] = field(default_factory=dict)
     places_by_node: dict[str, set[InstancePlace]] = field(default_factory=dict)
+    orphans: dict[WorkloadKey, set[InstancePlace]] = field(default_factory=dict)
     _revisions: dict[WorkloadKey, set[RevisionName]] = field(default_factory=dict, repr=False)
+    _moves_by_workload: dict[WorkloadKey, set[InstancePlace]] = field(
+        default_factory=dict, repr=False
+    )
     _tables: dict[Kind, dict[Any, Any]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._tables = {
             Kind.ASSIGNMENT: self.assignments,
+            Kind.MOVE: self.moves,
             Kind.OBSERVATION: self.observations,
             Kind.WORKLOAD: self.workloads,
             Kind.WORKLOAD_STATUS: self.statuses,
@@ -104,23 +122,31 @@ class ClusterState:
             self._note_damage(key, row, str(error))
             return None
         self.damaged.pop(key, None)
-        entry = self._read(key, parsed, row, now) if row else None
-        if parsed.kind is Kind.SCHEMA:
-            self.schema = entry
-        elif parsed.kind is Kind.LEADER:
-            self.leader = entry
-        else:
-            _set(self._tables[parsed.kind], parsed.name, entry)
-        self._index(parsed, now, is_present=entry is not None)
-        self.releases += _releases_room(parsed.kind, entry)
+        self.fold(parsed, self._read(key, parsed, row, now) if row else None, now)
         return parsed
+
+    def fold(self, parsed: ParsedKey, entry: Entry[Any] | None, now: float) -> None:
+        """Take in one record that has been read; None: it is gone."""
+        kind, name = parsed
+        if (table := self._tables.get(kind)) is not None:
+            was_present = name in table
+            _set(table, name, entry)
+            if was_present is not (entry is not None):
+                self._index(parsed, now, is_present=entry is not None)
+        elif kind is Kind.SCHEMA:
+            self.schema = entry
+        else:
+            self.leader = entry
+        self.releases += _releases_room(parsed.kind, entry)
+        for follow in self.followers:
+            follow(parsed)
 
     def _read(self, key: str, parsed: ParsedKey, row: Row, now: float) -> Entry[Any] | None:
         try:
             record = load(parsed, row.value)
         except StateError as error:
             self._note_damage(key, row, str(error))
-            last = self._last_good(parsed)
+            last = self.known(parsed)
             standing_in = last.record if last else _UNREAD.get(parsed.kind)
             if standing_in is None:
                 return None
@@ -128,7 +154,8 @@ class ClusterState:
             return Entry(standing_in, row.create_revision, row.mod_revision, seen_at)
         return Entry(record, row.create_revision, row.mod_revision, now)
 
-    def _last_good(self, parsed: ParsedKey) -> Entry[Any] | None:
+    def known(self, parsed: ParsedKey) -> Entry[Any] | None:
+        """The last version that could be read."""
         if parsed.kind is Kind.SCHEMA:
             return self.schema
         if parsed.kind is Kind.LEADER:
@@ -142,18 +169,30 @@ class ClusterState:
             self.damaged.pop(key, None)
 
     def _index(self, parsed: ParsedKey, now: float, *, is_present: bool) -> None:
-        name = parsed.name
-        if parsed.kind is Kind.SESSION:
-            assert isinstance(name, str)
-            _set(self.session_ended_at, name, None if is_present else now)
-        elif parsed.kind is Kind.ASSIGNMENT:
+        kind, name = parsed
+        if kind is Kind.ASSIGNMENT:
             assert isinstance(name, InstancePlace)
             workload = name.instance.workload_key
             _index(self.places_by_workload, workload, name, is_present=is_present)
             _index(self.places_by_node, name.node, name, is_present=is_present)
+            self._note_orphan(name)
+        elif kind is Kind.OBSERVATION:
+            assert isinstance(name, InstancePlace)
+            self._note_orphan(name)
+        elif kind is Kind.SESSION:
+            assert isinstance(name, str)
+            _set(self.session_ended_at, name, None if is_present else now)
+        elif parsed.kind is Kind.MOVE:
+            assert isinstance(name, InstancePlace)
+            workload = name.instance.workload_key
+            _index(self._moves_by_workload, workload, name, is_present=is_present)
         elif parsed.kind is Kind.REVISION:
             assert isinstance(name, RevisionName)
             _index(self._revisions, name.workload, name, is_present=is_present)
+
+    def _note_orphan(self, place: InstancePlace) -> None:
+        is_orphan = place in self.observations and place not in self.assignments
+        _index(self.orphans, place.instance.workload_key, place, is_present=is_orphan)
 
     def places_of(self, workload: WorkloadKey) -> list[InstancePlace]:
         """A workload's assignments, by slot, then attempt."""
@@ -162,11 +201,17 @@ class ClusterState:
 
     def workload_keys(self) -> list[WorkloadKey]:
         """Every workload that is wanted, or that something is left of, in order."""
-        return sorted({*self.workloads, *self.places_by_workload, *self.statuses, *self._revisions})
+        known = (self.workloads, self.places_by_workload, self.statuses, self._revisions)
+        return sorted({*self._moves_by_workload, *(key for each in known for key in each)})
 
     def revisions_of(self, workload: WorkloadKey) -> list[RevisionName]:
         """The templates that are kept of a workload, oldest first."""
         return sorted(self._revisions.get(workload, ()))
+
+    def moves_of(self, workload: WorkloadKey) -> dict[InstancePlace, Move]:
+        """What people want to leave its node, be it there or gone by now."""
+        places = sorted(self._moves_by_workload.get(workload, ()))
+        return {place: self.moves[place].record for place in places}
 
     def node_names(self) -> list[str]:
         return sorted({*self.reports, *self.sessions, *self.desired_nodes})
@@ -179,12 +224,26 @@ class ClusterState:
         entry = self.templates.get(name)
         return entry.record if entry else None
 
+    def copy(self) -> ClusterState:
+        """One to try changes on: the records are shared, and it has no followers and no events."""
+        other = ClusterState(self.keys, self.revision, self.schema, self.leader)
+        for table in fields(self):
+            mine = getattr(self, table.name)
+            if isinstance(mine, dict) and table.name not in _NOT_COPIED:
+                getattr(other, table.name).update(
+                    (name, set(each) if isinstance(each, set) else each)
+                    for name, each in mine.items()
+                )
+        return other
+
     def find_instance(self, name: InstanceName) -> Iterator[InstancePlace]:
         """Where an instance is assigned; one place, but for records that people have put in."""
         for place in self.places_of(name.workload_key):
             if place.instance == name:
                 yield place
 
+
+_NOT_COPIED = frozenset({"events", "_tables"})
 
 _UNREAD: dict[Kind, Any] = {
     Kind.SESSION: NodeSession(agent_id=""),

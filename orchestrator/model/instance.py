@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from orchestrator.model.errors import StateError
@@ -24,13 +25,13 @@ class InstanceName(NamedTuple):
 
     @property
     def workload_key(self) -> WorkloadKey:
-        return WorkloadKey(self.namespace, self.workload)
+        return _workload_key(self.namespace, self.workload)
 
     @classmethod
     def parse(cls, text: str) -> InstanceName:
         """Raises `StateError` for anything else than four parts, the last two numbers."""
         parts = text.split(".")
-        if len(parts) != 4 or not (is_counter(parts[2]) and is_counter(parts[3])):
+        if len(parts) != 4 or not (_is_known_counter(parts[2]) and _is_known_counter(parts[3])):
             raise StateError(
                 f"{text!r} is no instance name: it must be <namespace>.<workload>.<slot>.<attempt>"
             )
@@ -40,6 +41,15 @@ class InstanceName(NamedTuple):
 def is_counter(text: str) -> bool:
     """A number written the one way that `str` writes it, so that no two names mean the same."""
     return re.fullmatch(r"0|[1-9][0-9]{0,8}", text) is not None
+
+
+_is_known_counter = lru_cache(65_536)(is_counter)
+
+
+@lru_cache(65_536)
+def _workload_key(namespace: str, workload: str) -> WorkloadKey:
+    """One for all instances of a workload: keys are parsed by the hundred thousand."""
+    return WorkloadKey(namespace, workload)
 
 
 class WorkloadInstanceStatus(StrEnum):
@@ -94,7 +104,10 @@ class ExitCause(StrEnum):
 class Assignment:
     """The record under `desired/instances/<node>/<instance>`, by the leader.
 
-    `failures` counts the attempts in this slot that failed in a row before this one.
+    `failures` counts the attempts in this slot that failed in a row before this one, and
+    `failed_on` has their nodes. `gpus` are the indices of the devices that it is given. It starts
+    only when the instances named in `after` do not run on its node any more: they give way to it.
+    `displaced_by` names whom a stopped one gives way to.
     """
 
     namespace: str
@@ -105,10 +118,23 @@ class Assignment:
     wanted: Wanted
     reason: str
     failures: int = 0
+    failed_on: tuple[str, ...] = ()
+    gpus: tuple[int, ...] = ()
+    after: tuple[str, ...] = ()
+    displaced_by: str = ""
 
     @property
     def name(self) -> InstanceName:
         return InstanceName(self.namespace, self.workload, self.slot, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The record under `desired/moves/<node>/<instance>`, by people through the API: the instance
+    shall leave its node. `to` is the node that its successor should have; empty: the best one."""
+
+    reason: str
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

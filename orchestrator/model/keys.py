@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from orchestrator.model.errors import ConfigError, StateError
@@ -43,6 +44,7 @@ class Kind(StrEnum):
     REVISION = "desired/revisions"  # /<namespace>/<workload>/<generation>
     DESIRED_NODE = "desired/nodes"  # /<node>
     ASSIGNMENT = "desired/instances"  # /<node>/<instance>
+    MOVE = "desired/moves"  # /<node>/<instance>
     NODE_REPORT = "observed/nodes"  # /<node>
     SESSION = "observed/sessions"  # /<node>
     OBSERVATION = "observed/instances"  # /<node>/<instance>
@@ -74,6 +76,7 @@ OWNERS: dict[Kind, Owners] = {
     Kind.REVISION: Owners((Role.API,), deleters=(Role.LEADER,)),
     Kind.DESIRED_NODE: Owners((Role.API,), deleters=(Role.API,)),
     Kind.ASSIGNMENT: Owners((Role.LEADER,), deleters=(Role.LEADER,)),
+    Kind.MOVE: Owners((Role.API,), deleters=(Role.API, Role.LEADER)),
     Kind.NODE_REPORT: Owners((Role.AGENT,), deleters=(Role.API,)),
     Kind.SESSION: Owners((Role.AGENT,), deleters=(Role.AGENT,)),
     Kind.OBSERVATION: Owners((Role.AGENT,), deleters=(Role.AGENT, Role.LEADER)),
@@ -83,7 +86,8 @@ OWNERS: dict[Kind, Owners] = {
 }
 """One writer each, but for events, which are only ever created. What a node that is gone has left
 behind is deleted for it: its report by the API, when people remove the node, and what it observed
-of instances by the leader, which forgets them."""
+of instances by the leader, which forgets them. The leader also deletes a wish to move that has been
+carried out, or whose instance is gone."""
 
 
 class RevisionName(NamedTuple):
@@ -104,8 +108,7 @@ class InstancePlace(NamedTuple):
         return f"{self.node}/{self.instance}"
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedKey:
+class ParsedKey(NamedTuple):
     """`name` is a WorkloadKey, RevisionName, InstancePlace, or the node's or event's text."""
 
     kind: Kind
@@ -114,10 +117,10 @@ class ParsedKey:
     @property
     def workload(self) -> WorkloadKey | None:
         """The workload that the record is a part of, if it is one's."""
-        if isinstance(self.name, WorkloadKey):
-            return self.name
         if isinstance(self.name, InstancePlace):
             return self.name.instance.workload_key
+        if isinstance(self.name, WorkloadKey):
+            return self.name
         return self.name.workload if isinstance(self.name, RevisionName) else None
 
 
@@ -171,6 +174,9 @@ class Keys:
     def assignment(self, place: InstancePlace) -> str:
         return f"{self.assignments(place.node)}{place.instance}"
 
+    def move(self, place: InstancePlace) -> str:
+        return f"{self.root}desired/moves/{place.node}/{place.instance}"
+
     def observations(self, node: str) -> str:
         return f"{self.root}observed/instances/{node}/"
 
@@ -186,7 +192,7 @@ class Keys:
         if not key.startswith(self.root):
             raise StateError(f"{key!r} is not under {self.root!r}")
         parts = key[len(self.root) :].split("/")
-        parsed = _parse(parts)
+        parsed = _parse_place(*parts) if len(parts) == 4 else _parse(parts)
         if parsed is None:
             raise StateError(f"{key!r} is no key of the orchestrator")
         return parsed
@@ -205,10 +211,23 @@ def _parse(parts: list[str]) -> ParsedKey | None:
 
 _BY_NODE = {Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION}
 _BY_WORKLOAD = {Kind.WORKLOAD, Kind.WORKLOAD_STATUS}
-_BY_PLACE = {Kind.ASSIGNMENT, Kind.OBSERVATION}
-_KIND_BY_FOLDER = {
-    kind.value: kind for kind in (*_BY_NODE, *_BY_WORKLOAD, *_BY_PLACE, Kind.REVISION)
+_KIND_BY_FOLDER = {kind.value: kind for kind in (*_BY_NODE, *_BY_WORKLOAD, Kind.REVISION)}
+_KIND_BY_PLACE = {
+    tuple(kind.value.split("/")): kind for kind in (Kind.ASSIGNMENT, Kind.OBSERVATION, Kind.MOVE)
 }
+_is_known_label = lru_cache(65_536)(is_dns_label)
+
+
+def _parse_place(above: str, folder: str, node: str, rest: str) -> ParsedKey | None:
+    """The hot path: nearly all keys are those of instances. Others of four parts go on."""
+    kind = _KIND_BY_PLACE.get((above, folder))
+    if kind is None:
+        return _parse([above, folder, node, rest])
+    if not _is_known_label(node):
+        return None
+    name = InstanceName.parse(rest)
+    is_ours = _is_known_label(name.namespace) and _is_known_label(name.workload)
+    return ParsedKey(kind, InstancePlace(node, name)) if is_ours else None
 
 
 def _parse_name(kind: Kind, rest: list[str]) -> ParsedKey | None:
@@ -216,10 +235,6 @@ def _parse_name(kind: Kind, rest: list[str]) -> ParsedKey | None:
         return None
     if kind in _BY_NODE and len(rest) == 1:
         return ParsedKey(kind, rest[0])
-    if kind in _BY_PLACE and len(rest) == 2:
-        instance = InstanceName.parse(rest[1])
-        is_ours = is_dns_label(instance.namespace) and is_dns_label(instance.workload)
-        return ParsedKey(kind, InstancePlace(rest[0], instance)) if is_ours else None
     if len(rest) < 2 or not is_dns_label(rest[1]):
         return None
     if kind in _BY_WORKLOAD and len(rest) == 2:

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _ELSEWHERE = {
+    "affinity": "placement",
+    "anti_affinity": "placement",
     "cmd": "command",
+    "constraints": "placement",
     "count": "replicas",
     "cpu": "cpu_cores",
     "cores": "cpu_cores",
@@ -16,10 +19,20 @@ _ELSEWHERE = {
     "entrypoint": "command",
     "env": "env_vars",
     "environment": "env_vars",
+    "gpu_type": "gpu_model",
+    "gpus": "gpu",
     "instances": "replicas",
     "limits": "resource_limits",
     "memory": "memory_mb",
+    "min_replicas": "min_available",
+    "node_affinity": "nodes",
+    "node_selector": "nodes",
+    "nvidia.com/gpu": "gpu",
+    "pod_affinity": "affinity",
+    "pod_anti_affinity": "anti_affinity",
     "port": "container_port",
+    "priority_class": "priority",
+    "priority_class_name": "priority",
     "published": "host_port",
     "ram": "memory_mb",
     "ram_mb": "memory_mb",
@@ -29,6 +42,9 @@ _ELSEWHERE = {
     "storage": "disk_mb",
     "target_port": "container_port",
     "termination_grace_period_seconds": "stop_grace_seconds",
+    "toleration_seconds": "seconds",
+    "tolerations": "placement",
+    "topology_spread_constraints": "spread",
     "workdir": "working_dir",
 }
 """Names that other systems have for our fields, too far from ours to be taken for slips."""
@@ -40,9 +56,14 @@ def near_name(name: str, known: Iterable[str], *, cutoff: float = 0.65) -> str |
     Letter case, `-` for `_` and camelCase are forgiven, and names from other systems are
     understood. `cutoff`: how alike two names must be, as difflib counts it (1: the same).
     """
-    candidates = list(known)
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_")
-    if _ELSEWHERE.get(plain) in candidates:
-        return _ELSEWHERE[plain]
+    candidates = {_plain(each): each for each in known}
+    plain = _plain(name)
+    meant = _ELSEWHERE.get(plain)
+    if meant and meant in candidates:
+        return candidates[meant]
     close = get_close_matches(plain[:100], candidates, n=1, cutoff=cutoff)
-    return close[0] if close else None
+    return candidates[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_")

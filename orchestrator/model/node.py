@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.model.placement import Taint
 from orchestrator.model.resources import NodeResources
 
 
@@ -36,6 +37,7 @@ class DesiredNode:
     availability: Availability = Availability.ACTIVE
     labels: dict[str, str] = field(default_factory=dict)
     is_declared_lost: bool = False
+    taints: tuple[Taint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class NodeReport:
     """The record under `observed/nodes/<node>`, by that node's agent.
 
     `address` is the agent's HTTP address; `runtimes` holds `process` and, where one is found,
-    `oci`. `problem` is empty while the runtime works.
+    `oci`. `gpus` has the model of each device, by its index; `images` those that are there
+    already. `problem` is empty while the runtime works.
     """
 
     address: str
@@ -54,6 +57,8 @@ class NodeReport:
     versions: dict[str, str] = field(default_factory=dict)
     hostname: str = ""
     problem: str = ""
+    gpus: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

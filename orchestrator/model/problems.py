@@ -73,25 +73,32 @@ def _located(problem: Problem, source: str) -> str:
 class Findings:
     """What reading one document has brought to light: its problems, and each field's line.
 
-    `spoilt` are the fields that could not be read; what stands in for them must not be judged.
+    `spoilt` are the fields that could not be read; what stands in for them must not be judged,
+    nor must `holds_spoilt`, which they are a part of.
     """
 
     problems: list[Problem] = field(default_factory=list)
     lines: dict[Path, int] = field(default_factory=dict)
     spoilt: set[Path] = field(default_factory=set)
+    holds_spoilt: set[Path] = field(default_factory=set)
 
     def note(self, path: Path, value_shown: str, sentence: str, line: int | None = None) -> None:
         """A problem of the field at `path`, at its own line unless told another."""
         where = self.line_of(path) if line is None else line
         self.problems.append(Problem(path_text(path), value_shown, where, sentence))
+        self.spoil(path)
+
+    def spoil(self, path: Path) -> None:
         self.spoilt.add(path)
+        self.holds_spoilt.update(_upwards(path))
 
     def line_of(self, path: Path) -> int | None:
         """The line of that field or, where it was left out, of what it belongs in."""
         return next((self.lines[part] for part in _upwards(path) if part in self.lines), None)
 
     def is_spoilt(self, path: Path) -> bool:
-        return any(part in self.spoilt for part in _upwards(path))
+        """All of it, or a part of it."""
+        return path in self.holds_spoilt or any(part in self.spoilt for part in _upwards(path))
 
 
 def _upwards(path: Path) -> Iterable[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.instance import Assignment, InstanceObservation
+from orchestrator.model.instance import Assignment, InstanceObservation, Move
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.problems import path_text
@@ -40,6 +40,7 @@ Record = (
     | WorkloadTemplate
     | DesiredNode
     | Assignment
+    | Move
     | NodeReport
     | NodeSession
     | InstanceObservation
@@ -54,6 +55,7 @@ _TYPES: dict[Kind, type[Record]] = {
     Kind.REVISION: WorkloadTemplate,
     Kind.DESIRED_NODE: DesiredNode,
     Kind.ASSIGNMENT: Assignment,
+    Kind.MOVE: Move,
     Kind.NODE_REPORT: NodeReport,
     Kind.SESSION: NodeSession,
     Kind.OBSERVATION: InstanceObservation,
@@ -61,6 +63,8 @@ _TYPES: dict[Kind, type[Record]] = {
     Kind.LEADER: Leader,
     Kind.EVENT: Event,
 }
+_TERSE = frozenset({Assignment, InstanceObservation})
+"""Written without the members that have their default: these two are the bulk of the store."""
 _finite = with_config(ConfigDict(allow_inf_nan=False))
 
 
@@ -76,7 +80,8 @@ _ADAPTERS = _Adapters()
 
 
 def dump(record: Record) -> bytes:
-    return _ADAPTERS[type(record)].dump_json(record)
+    kind = type(record)
+    return _ADAPTERS[kind].serializer.to_json(record, exclude_defaults=kind in _TERSE)
 
 
 def load(parsed: ParsedKey, value: bytes) -> Record:
@@ -104,7 +109,8 @@ def _disagreement(parsed: ParsedKey, record: Record) -> str | None:
     """What is wrong with a record that can be read; people may have edited it."""
     if isinstance(record, Assignment):
         assert isinstance(parsed.name, InstancePlace)
-        if record.name != parsed.name.instance:
+        named = parsed.name.instance
+        if (record.namespace, record.workload, record.slot, record.attempt) != named:
             return f"the assignment {parsed.name.instance} holds that of {record.name}"
     if isinstance(record, DesiredWorkload):
         if record.spec.key != parsed.name:

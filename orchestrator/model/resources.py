@@ -16,6 +16,12 @@ Quantities = Mapping[str, int]
 NAMED = ("cpu_cores", "memory_mb", "disk_mb")
 """The resources that every node has; the others are somebody's own."""
 
+GPU = "gpu"
+"""A custom resource of which each unit is a device that is given out by itself."""
+
+MILLI = 1000
+"""What one unit is in `Quantities`."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeResources:
@@ -47,7 +53,13 @@ def total(parts: Iterable[Quantities]) -> dict[str, int]:
 
 
 def shown(resource: str, milli: int) -> str:
-    """An amount for people: `1.5 cores`, `64 MB`, `2 gpu`."""
-    amount = f"{milli / 1000:.3f}".rstrip("0").rstrip(".")
-    units = {"cpu_cores": "cores", "memory_mb": "MB of memory", "disk_mb": "MB of disk"}
-    return f"{amount} {units.get(resource, resource)}"
+    """An amount for people, and of what: `1.5 cores`, `64 MB of memory`, `2 gpu`."""
+    things = {"memory_mb": " of memory", "disk_mb": " of disk"}
+    return amount(resource, milli) + things.get(resource, "")
+
+
+def amount(resource: str, milli: int) -> str:
+    """The same where everybody knows of what: `1.5 cores`, `64 MB`, `2 gpu`."""
+    number = f"{milli / MILLI:.3f}".rstrip("0").rstrip(".")
+    units = {"cpu_cores": "core" if number == "1" else "cores", "memory_mb": "MB", "disk_mb": "MB"}
+    return f"{number} {units.get(resource, resource)}"

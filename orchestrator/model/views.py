@@ -18,6 +18,7 @@ from orchestrator.model.instance import (
 )
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.node import Availability, DesiredNode, NodeReport, NodeStatus
+from orchestrator.model.placement import Taint
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import WorkloadDefinition, WorkloadKey, WorkloadStatus
 
@@ -29,7 +30,7 @@ instances are replaced by their own workload's `lost_after_seconds`."""
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node as seen from here. `pid` is its agent's, on that host, and `unreachable_seconds` is
-    None, while its session lives."""
+    None, while its session lives. `gpus` has the model of each device, by its index."""
 
     name: str
     status: NodeStatus
@@ -46,6 +47,8 @@ class Node:
     reason: str = ""
     unreachable_seconds: float | None = None
     is_declared_lost: bool = False
+    taints: tuple[Taint, ...] = ()
+    gpus: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -54,7 +57,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadInstance:
-    """An instance as seen from here: its assignment joined with its agent's observation."""
+    """An instance as seen from here: its assignment joined with its agent's observation.
+
+    `gpus` are the indices of its devices on its node. It starts when those in `after` have
+    stopped; `displaced_by` is what it is stopped for.
+    """
 
     name: str
     namespace: str
@@ -72,6 +79,9 @@ class WorkloadInstance:
     containers: tuple[ContainerObservation, ...] = ()
     started_at: float | None = None
     finished_at: float | None = None
+    gpus: tuple[int, ...] = ()
+    after: tuple[str, ...] = ()
+    displaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,8 @@ def node_of(state: ClusterState, name: str, now: float) -> Node:
         reason=reason,
         unreachable_seconds=unreachable,
         is_declared_lost=is_declared_lost(state, name),
+        taints=desired.taints,
+        gpus=report.gpus,
     )
 
 
@@ -185,6 +197,9 @@ def _joined(
         containers=observation.containers if observation else (),
         started_at=observation.started_at if observation else None,
         finished_at=observation.finished_at if observation else None,
+        gpus=assignment.gpus,
+        after=assignment.after,
+        displaced_by=assignment.displaced_by,
     )
 
 

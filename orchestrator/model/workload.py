@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from orchestrator.model.resources import NodeResources, Quantities, total
+from orchestrator.model.placement import ANYWHERE, Placement, PriorityClass
+from orchestrator.model.resources import GPU, MILLI, NodeResources, Quantities, total
 
 DEFAULT_NAMESPACE = "default"
 
@@ -51,7 +52,11 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
-    """One container. Without an `image`, `command` runs as a plain process on the node."""
+    """One container. Without an `image`, `command` runs as a plain process on the node.
+
+    Its request of the resource `gpu` is a number of whole devices, or a share of one (0.46), of
+    the models in `gpu_model` if any are named. The containers of an instance share its devices.
+    """
 
     name: str
     image: str = ""
@@ -62,6 +67,17 @@ class ContainerConfig:
     ports: tuple[PortMapping, ...] = ()
     resource_requests: NodeResources = field(default_factory=NodeResources)
     resource_limits: NodeResources = field(default_factory=NodeResources)
+    gpu_model: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNeed:
+    """GPUs that one instance asks for: `count` devices, and `milli` thousandths of each: less than
+    1000 only of a single one. `models` empty: any model will do."""
+
+    milli: int
+    count: int
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +107,20 @@ class WorkloadTemplate:
 
     containers: tuple[ContainerConfig, ...]
     stop_grace_seconds: float = 10.0
+    placement: Placement = ANYWHERE
 
     def quantities(self) -> Quantities:
         return total(each.resource_requests.quantities() for each in self.containers)
+
+    def gpu_need(self) -> GpuNeed | None:
+        """None without any. A sum above one device is rounded up to whole ones."""
+        milli = self.quantities().get(GPU, 0)
+        if milli <= 0:
+            return None
+        allowed = next((each.gpu_model for each in self.containers if each.gpu_model), ())
+        if milli < MILLI:
+            return GpuNeed(milli, 1, allowed)
+        return GpuNeed(MILLI, -(-milli // MILLI), allowed)
 
     def host_ports(self) -> frozenset[tuple[str, int]]:
         """The fixed ports, as (protocol, port), that an instance needs for itself on its node."""
@@ -111,6 +138,12 @@ class WorkloadTemplate:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadDefinition:
+    """What a user asks for.
+
+    `gang`: its first instances are placed all at once or not at all. `min_available`: how many
+    must run before one more may be moved, evicted or displaced; None sets no such budget.
+    """
+
     name: str
     containers: tuple[ContainerConfig, ...]
     namespace: str = DEFAULT_NAMESPACE
@@ -120,6 +153,10 @@ class WorkloadDefinition:
     restart: RestartPolicy = RestartPolicy()
     on_node_lost: OnNodeLost = OnNodeLost.REPLACE
     lost_after_seconds: float = 30.0
+    placement: Placement = ANYWHERE
+    priority: PriorityClass = PriorityClass.NORMAL
+    gang: bool = False
+    min_available: int | None = None
 
     @property
     def key(self) -> WorkloadKey:
@@ -127,7 +164,7 @@ class WorkloadDefinition:
 
     def template(self) -> WorkloadTemplate:
         """The part whose change makes a new generation; scaling does not."""
-        return WorkloadTemplate(self.containers, self.stop_grace_seconds)
+        return WorkloadTemplate(self.containers, self.stop_grace_seconds, self.placement)
 
 
 @dataclass(frozen=True, slots=True)

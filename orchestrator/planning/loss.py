@@ -33,14 +33,24 @@ def mass_loss(state: ClusterState, fraction: float) -> str:
 
     Nodes that a person has declared lost are no news, and do not count.
     """
-    known = [node for node in sorted(state.reports) if not is_declared_lost(state, node)]
-    lost = [node for node in known if node not in state.sessions]
-    if len(lost) < 2 or len(lost) <= fraction * len(known):
+    silent = state.reports.keys() - state.sessions.keys()
+    lost = sum(1 for node in silent if not is_declared_lost(state, node))
+    known = len(state.reports) - len(silent) + lost
+    if not is_mass_loss(lost, known, fraction):
         return ""
     return (
-        f"{len(lost)} of {len(known)} nodes cannot be reached at once: more likely the network's"
+        f"{lost} of {known} nodes cannot be reached at once: more likely the network's"
         " fault or etcd's than theirs, so nothing is moved; `orc declare-lost NODE` overrules this"
     )
+
+
+def believed_nodes(state: ClusterState) -> list[str]:
+    """Those of which it would be news that they are lost."""
+    return [node for node in state.reports if not is_declared_lost(state, node)]
+
+
+def is_mass_loss(lost: int, known: int, fraction: float) -> bool:
+    return lost >= 2 and lost > fraction * known
 
 
 def plan_removed(draft: Draft) -> None:

@@ -59,6 +59,11 @@ class Member:
         return self.assignment.wanted is Wanted.RUNNING
 
     @property
+    def is_failed(self) -> bool:
+        """Ended by itself, not because its node was shut down in good order."""
+        return self.condition is Condition.FINISHED and self.cause is not ExitCause.NODE_SHUTDOWN
+
+    @property
     def cause(self) -> ExitCause:
         return self.observation.cause if self.observation else ExitCause.NONE
 

@@ -15,14 +15,15 @@ assignment is deleted only when its end is confirmed, or its node is gone from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.model.actions import Action, Change, Forget, Place, Plan
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.keys import RevisionName
 from orchestrator.model.workload import WorkloadKey
 from orchestrator.planning.draft import Draft
-from orchestrator.planning.filling import plan_placements
+from orchestrator.planning.evictions import plan_evictions, plan_void_moves
+from orchestrator.planning.filling import Displacing, Drafts, plan_placements
 from orchestrator.planning.loss import (
     MASS_LOSS_FRACTION,
     Brake,
@@ -31,10 +32,11 @@ from orchestrator.planning.loss import (
     plan_removed,
 )
 from orchestrator.planning.members import members_of
+from orchestrator.planning.occupancy import Occupancy
 from orchestrator.planning.remains import Remains, plan_remains
 from orchestrator.planning.restarts import plan_restarts
 from orchestrator.planning.rollout import plan_rollout
-from orchestrator.planning.scaling import plan_confirmed, plan_surplus, plan_vacancies
+from orchestrator.planning.scaling import MAX_AT_ONCE, plan_confirmed, plan_surplus, plan_vacancies
 from orchestrator.planning.status import status_of_draft
 from orchestrator.scheduler.protocol import Scheduler
 
@@ -55,11 +57,13 @@ def plan(
     scheduler: Scheduler,
     *,
     scope: Iterable[WorkloadKey] | None = None,
+    occupancy: Occupancy | None = None,
     mass_loss_fraction: float = MASS_LOSS_FRACTION,
     patience_since: float = 0.0,
 ) -> Plan:
     """What to do at `now` (monotonic seconds of this process); `scope` None plans everything.
 
+    `occupancy` is one that follows `state`, kept from plan to plan; without, one is made.
     Nobody's patience with an unreachable node began before `patience_since`: when this process
     began to lead, or the last mass loss ended.
     """
@@ -67,13 +71,34 @@ def plan(
     remains = Remains(state)
     keys = state.workload_keys() if scope is None else sorted(set(scope))
     unreadable = {key: reason for key in keys if (reason := _why_unreadable(state, key))}
-    drafts = [_drafted(state, key, now, brake, remains) for key in keys if key not in unreadable]
-    plan_placements(drafts, state, scheduler, now)
+    planned = {
+        key: _drafted(state, key, now, brake, remains) for key in keys if key not in unreadable
+    }
+    found = dict(planned)
+
+    def draft_of(key: WorkloadKey) -> Draft:
+        if key not in found:
+            found[key] = _drafted(state, key, now, brake, remains)
+        return found[key]
+
+    scene = occupancy or Occupancy(state)
+    units = plan_placements(Drafts(tuple(planned.values()), draft_of), scene, scheduler)
+    if occupancy is None:
+        scene.close()
+    drafts = tuple(planned.values())  # of the others, only who gives way: their turn will come
+    apart = {key for unit in units for key in unit}
     return Plan(
-        changes=tuple(change for draft in drafts for change in _changes(state, draft)),
+        changes=tuple(
+            change
+            for draft in drafts
+            if draft.actions or draft.key not in apart
+            for change in _changes(state, draft)
+        ),
+        together=tuple(_unit(unit, found) for unit in units),
         waiting={draft.key: tuple(draft.waiting) for draft in drafts if draft.waiting} | unreadable,
         wake_at={draft.key: draft.wake_at for draft in drafts if draft.wake_at is not None},
         unplaced=tuple(draft.key for draft in drafts if draft.is_unplaced),
+        capped=tuple(draft.key for draft in drafts if len(draft.actions) >= MAX_AT_ONCE),
     )
 
 
@@ -96,13 +121,16 @@ def _drafted(
         generation=_generation(state, key),
         by_place={member.place: member for member in members_of(state, key, now)},
         attempt_floor=status.record.attempt_floor if status else 0,
+        moves=state.moves_of(key),
     )
+    plan_void_moves(draft)
     plan_confirmed(draft)
     plan_removed(draft)
     plan_surplus(draft)
     plan_loss(draft, now, brake)
     plan_restarts(draft, now)
     plan_rollout(draft)
+    plan_evictions(draft, state, now)
     plan_remains(draft, remains, state, now, brake)
     plan_vacancies(draft)
     _check_template(state, draft)
@@ -131,6 +159,12 @@ def _check_template(state: ClusterState, draft: Draft) -> None:
         )
 
 
+def _unit(unit: Displacing, drafts: Mapping[WorkloadKey, Draft]) -> tuple[Change, ...]:
+    return tuple(
+        Change(key, tuple(actions), status_of_draft(drafts[key])) for key, actions in unit.items()
+    )
+
+
 def _changes(state: ClusterState, draft: Draft) -> list[Change]:
     """The draft's actions in transaction-sized parts, each with the status; none if all is well."""
     if draft.spec is None and not (draft.by_place or draft.actions or draft.held):
@@ -142,26 +176,39 @@ def _changes(state: ClusterState, draft: Draft) -> list[Change]:
         return []
     return [
         Change(draft.key, tuple(part), status, stale if index == 0 else ())
-        for index, part in enumerate(_parts(draft.actions))
+        for index, part in enumerate(_parts(draft))
     ]
 
 
-def _parts(actions: list[Action]) -> list[list[Action]]:
+def _parts(draft: Draft) -> list[list[Action]]:
     """Transaction-sized runs of actions; one empty part if there are none.
 
     What a new attempt replaces is forgotten or stopped in the very same transaction: the draft
-    puts the two next to each other, and no part ends between them.
+    puts the two next to each other, and no part ends between them. Placements come last, and those
+    of a gang begin a part of their own, which has room for a whole one.
     """
     parts: list[list[Action]] = [[]]
     ops = 0
-    for index, action in enumerate(actions):
-        follows = index > 0 and _is_replacement(actions[index - 1], action)
-        if ops >= MAX_PART_OPS and not follows:
+    is_gang = draft.spec is not None and draft.spec.gang
+    for index, action in enumerate(draft.actions):
+        follows = index > 0 and _is_replacement(draft.actions[index - 1], action)
+        begins = is_gang and index > 0 and _is_first_placement(draft.actions, index)
+        if begins or (ops >= MAX_PART_OPS and not follows):
             parts.append([])
             ops = 0
         parts[-1].append(action)
-        ops += 2 if isinstance(action, Forget) and action.with_observation else 1
+        ops += _ops(action)
     return parts
+
+
+def _is_first_placement(actions: list[Action], index: int) -> bool:
+    """Whether placements begin here, with what the first of them replaces."""
+    first = next((at for at, each in enumerate(actions) if isinstance(each, Place)), 0)
+    return index == first - (first > 0 and _is_replacement(actions[first - 1], actions[first]))
+
+
+def _ops(action: Action) -> int:
+    return 1 + action.with_observation + action.with_move if isinstance(action, Forget) else 1
 
 
 def _is_replacement(before: Action, action: Action) -> bool:

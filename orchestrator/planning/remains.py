@@ -19,20 +19,19 @@ from orchestrator.planning.loss import Brake, Hold, hold_on
 
 
 class Remains:
-    """Of one snapshot. They are looked for when somebody first asks: it takes a look at all."""
+    """Of one snapshot."""
 
     def __init__(self, state: ClusterState) -> None:
         self._state = state
 
     def of(self, workload: WorkloadKey) -> list[InstancePlace]:
-        return sorted(self._by_workload.get(workload, ()))
+        orphans = self._state.orphans.get(workload, ())
+        return sorted({*orphans, *self._unreadable.get(workload, ())})
 
     @cached_property
-    def _by_workload(self) -> dict[WorkloadKey, set[InstancePlace]]:
+    def _unreadable(self) -> dict[WorkloadKey, set[InstancePlace]]:
         state = self._state
         found: defaultdict[WorkloadKey, set[InstancePlace]] = defaultdict(set)
-        for place in state.observations.keys() - state.assignments.keys():
-            found[place.instance.workload_key].add(place)
         for place in filter(None, (_assigned_at(state, key) for key in state.damaged)):
             if place not in state.assignments:
                 found[place.instance.workload_key].add(place)

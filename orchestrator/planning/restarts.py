@@ -27,8 +27,9 @@ def plan_restarts(draft: Draft, now: float) -> None:
                 until=due,
             )
             continue
+        nodes = failed_nodes(member, is_first=failures == 1) if member.is_failed else ()
         draft.vacancies.append(
-            Vacancy(member.slot, why, failures, avoid=_avoided(member), replaces=member)
+            Vacancy(member.slot, why, failures, failed_on=nodes, replaces=member)
         )
 
 
@@ -48,8 +49,14 @@ def _delay_seconds(draft: Draft, member: Member, failures: int) -> float:
     return draft.spec.restart.delay_seconds(failures)
 
 
-def _avoided(member: Member) -> str:
-    return "" if member.cause is ExitCause.NODE_SHUTDOWN else member.place.node
+MAX_REMEMBERED = 8
+"""Nodes of failures in a row that an assignment carries."""
+
+
+def failed_nodes(member: Member, *, is_first: bool) -> tuple[str, ...]:
+    """The nodes of a slot's failures in a row, to be remembered by its next attempt."""
+    before = () if is_first else member.assignment.failed_on
+    return (*before, member.place.node)[-MAX_REMEMBERED:]
 
 
 def _told(member: Member) -> str:

@@ -20,18 +20,23 @@ def plan_rollout(draft: Draft) -> None:
     running = [each for each in outdated if each.condition is Condition.RUNNING]
     if not running:
         return
-    away = _first_away(draft)
+    away = first_away(draft)
     if away:
         draft.wait(f"generation {draft.generation} is rolled out further when {away}")
         return
     _retire(draft, running[0])
 
 
-def _first_away(draft: Draft) -> str:
+def first_away(draft: Draft) -> str:
     """Why not every wanted instance runs; empty if all do. What was given up is waited for no
-    more."""
+    more, and what has stopped only leaves its slot to be filled."""
     assert draft.spec is not None
-    members = [each for each in draft.members if each.is_wanted or each.place not in draft.given_up]
+    members = [
+        each
+        for each in draft.members
+        if each.condition is not Condition.STOPPED
+        and (each.is_wanted or each.place not in draft.given_up)
+    ]
     for member in members:
         if member.condition is not Condition.RUNNING:
             verb = "has stopped" if not member.is_wanted else "runs"

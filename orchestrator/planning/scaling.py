@@ -17,11 +17,24 @@ A pass over the finished plan would cap what is done, but not how long it takes 
 
 
 def plan_confirmed(draft: Draft) -> None:
-    """Forget what was to stop and has; its slot may be needed again."""
+    """Forget what was to stop and has; its slot may be needed again.
+
+    Who was displaced keeps his row until somebody takes his slot, so that all remember that the
+    successor must not displace others in turn.
+    """
+    lacking = draft.spec.replicas - len(draft.wanted()) if draft.spec else 0
     for member in draft.having(Condition.STOPPED):
+        prefer = draft.moves[member.place].to if member.place in draft.moves else ""
+        if member.assignment.displaced_by and lacking > 0:
+            lacking -= 1
+            why = f"follows {member.name}, which gave way to {member.assignment.displaced_by}"
+            draft.vacancies.append(
+                Vacancy(member.slot, why, replaces=member, may_displace=False, prefer=prefer)
+            )
+            continue
         draft.forget(member, "stopped and confirmed")
         why = f"follows {member.name}, stopped because {member.assignment.reason}"
-        draft.vacancies.append(Vacancy(member.slot, why))
+        draft.vacancies.append(Vacancy(member.slot, why, prefer=prefer))
 
 
 def plan_surplus(draft: Draft) -> None:
@@ -33,15 +46,20 @@ def plan_surplus(draft: Draft) -> None:
         return
     _stop_doubles(draft)
     wanted = draft.wanted()
-    surplus = max(0, len(wanted) - draft.spec.replicas)
+    surplus = len(wanted) - draft.spec.replicas
+    if surplus <= 0:
+        return
     for member in least_missed_first(wanted)[: min(surplus, MAX_AT_ONCE)]:
         draft.stop(member, f"scaled from {len(wanted)} to {draft.spec.replicas}")
 
 
 def _stop_doubles(draft: Draft) -> None:
     """Of two in one slot, which only rows put in by hand can be, the more missed one stays."""
+    wanted = draft.wanted()
+    if len({member.slot for member in wanted}) == len(wanted):
+        return
     kept: set[int] = set()
-    for member in reversed(least_missed_first(draft.wanted())):
+    for member in reversed(least_missed_first(wanted)):
         if member.slot in kept:
             draft.stop(member, f"slot {member.slot} is held by another instance")
         kept.add(member.slot)
@@ -101,7 +119,9 @@ def plan_vacancies(draft: Draft) -> None:
         member.slot for member in draft.having(Condition.STOPPING) if _counts(draft, member)
     }
     stopping = (stopping | draft.held) - held
-    to_be_replaced = [vacancy for vacancy in draft.vacancies if vacancy.replaces]
+    to_be_replaced = [
+        vacancy for vacancy in draft.vacancies if vacancy.replaces and vacancy.replaces.is_wanted
+    ]
     short = draft.spec.replicas - len(held) + len(to_be_replaced)
     missing = max(0, short - len(stopping))
     if short > missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from orchestrator.model.workload import WorkloadStatus
 from orchestrator.planning.draft import Draft
@@ -24,11 +25,11 @@ def status_of_draft(draft: Draft) -> WorkloadStatus:
         stopping=counts[Condition.STOPPING] + counts[Condition.STOPPED],
         updated=sum(1 for member in updated if member.condition is Condition.RUNNING),
         attempt_floor=draft.attempt_floor,
-        waiting=_shortened(draft.waiting),
+        waiting=shortened(draft.waiting),
     )
 
 
-def _shortened(waiting: list[str]) -> tuple[str, ...]:
+def shortened(waiting: Iterable[str]) -> tuple[str, ...]:
     sentences = list(dict.fromkeys(waiting))
     if len(sentences) <= MAX_SENTENCES:
         return tuple(sentences)

@@ -21,7 +21,14 @@ from pydantic_settings import (
 )
 
 from orchestrator.model.keys import DEFAULT_ROOT, ROOT_RULE, is_dns_label, is_root
+from orchestrator.model.placement import GpuPolicyName, Strategy
 from orchestrator.process.address import Address, may_carry_a_token
+from orchestrator.process.declared_resources import (
+    gpu_models,
+    own_amounts,
+    reserved_amounts,
+    split_models,
+)
 
 ENV_PREFIX = "ORC_"
 
@@ -118,6 +125,11 @@ def _state_dir() -> Path:
 
 Name = Annotated[str, AfterValidator(_name)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+GpuModels = Annotated[tuple[str, ...], BeforeValidator(split_models), AfterValidator(gpu_models)]
+OwnAmounts = Annotated[dict[str, float], BeforeValidator(_pairs), AfterValidator(own_amounts)]
+ReservedAmounts = Annotated[
+    dict[str, float], BeforeValidator(_pairs), AfterValidator(reserved_amounts)
+]
 
 
 class ProcessSettings(BaseSettings):
@@ -263,9 +275,33 @@ class ControllerSettings(StoreSettings, HttpSettings):
         le=1,
         description="Replace nothing while more than this share of the nodes is unreachable.",
     )
-    scheduler: Literal["spread", "simple"] = Field(
-        default="spread",
-        description="How nodes are chosen: spread instances evenly, or simply take turns.",
+    scheduler: Literal["default", "simple"] = Field(
+        default="default",
+        description="How nodes are chosen: the best one for each instance, or simply in turn.",
+    )
+    placement_strategy: Strategy = Field(
+        default=Strategy.SPREAD,
+        description="How workloads are placed that do not say: spread over nodes, or packed.",
+    )
+    rebalance_target_percent: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Move instances when nodes have joined, until no node's load is further above"
+        " another's. Left out: nothing is moved unless asked.",
+    )
+    rebalance_max_moves: int = Field(
+        default=10, ge=1, le=1000, description="How many instances are moved at once then."
+    )
+    gpu_policy: GpuPolicyName = Field(
+        default=GpuPolicyName.EXPECTED_FILL,
+        description="Which of the nodes with GPUs is taken, for workloads that do not say.",
+    )
+    filter_plugins: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+        default=(), description="Scheduler plug-ins that may rule out nodes, with commas between."
+    )
+    score_plugins: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+        default=(), description="Scheduler plug-ins that prefer nodes, with commas between."
     )
 
 
@@ -290,8 +326,21 @@ class AgentSettings(StoreSettings, HttpSettings):
     port_range: Annotated[PortRange, BeforeValidator(_port_range)] = Field(
         default=PortRange(21000, 21999), description="The ports that instances are given."
     )
+    gpus: GpuModels = Field(
+        default=(),
+        description="The models of this node's GPUs in the order of their indices, with commas"
+        " between them.",
+    )
+    resources: OwnAmounts = Field(
+        default_factory=dict,
+        description="What else this node has: name=amount pairs with commas between them.",
+    )
     reserved_cpu_cores: float = Field(default=0.0, ge=0, description="Cores kept from instances.")
     reserved_memory_mb: float = Field(default=0.0, ge=0, description="Memory kept from instances.")
+    reserved_disk_mb: float = Field(default=0.0, ge=0, description="Disk kept from instances.")
+    reserved_resources: ReservedAmounts = Field(
+        default_factory=dict, description="What is kept from instances of the node's resources."
+    )
     accept_store: bool = Field(
         default=False,
         description="Obey this etcd even if it is another one, or an older state of the one,"
@@ -300,3 +349,13 @@ class AgentSettings(StoreSettings, HttpSettings):
     stop_instances_on_exit: bool = Field(
         default=False, description="Stop this node's instances when the agent is asked to stop."
     )
+
+    @model_validator(mode="after")
+    def _reserves_what_there_is(self) -> Self:
+        for name in self.reserved_resources:
+            if name not in self.resources:
+                raise ValueError(
+                    f"reserved_resources names {name!r}, of which resources says nothing: give it "
+                    "there too, or correct the name"
+                )
+        return self

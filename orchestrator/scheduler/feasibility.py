@@ -1,120 +1,157 @@
-"""Does it fit? The one answer that schedulers, planner and checks share."""
+"""Does it fit? The one answer that scheduling, preemption, explanation and what-if share.
+
+A filter is a `Stage`: which nodes pass it. A node takes a shape if it passes all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-from orchestrator.model.resources import shown
-from orchestrator.scheduler.protocol import (
-    AssignNode,
-    NodeSnapshot,
-    NoPlacement,
-    ScheduleDecision,
-    ScheduleRequest,
-)
+import numpy as np
+from numpy.typing import NDArray
 
-
-class Room:
-    """One node with what the batch has already placed on it: the only thing that is mutated."""
-
-    def __init__(self, node: NodeSnapshot) -> None:
-        self.node = node
-        self.used = dict(node.used)
-        self.used_ports = set(node.used_ports)
-        self.instances = dict(node.instances)
-        self.placed = sum(node.instances.values())
-
-    def refusal(self, request: ScheduleRequest) -> str:
-        """Why this node cannot take the request now; empty if it can."""
-        if self.node.refusal:
-            return self.node.refusal
-        if request.runtime not in self.node.runtimes:
-            return f"has no {request.runtime} runtime"
-        if request.host_ports and (taken := sorted(request.host_ports & self.used_ports)):
-            return f"host port {taken[0][1]}/{taken[0][0]} is taken"
-        return self._shortage(request)
-
-    def _shortage(self, request: ScheduleRequest) -> str:
-        """The hot path: asked of every node for every workload that is placed."""
-        has, used = self.node.allocatable, self.used
-        short = [
-            resource
-            for resource, wanted in request.quantities.items()
-            if wanted > has.get(resource, 0) - used.get(resource, 0)
-        ]
-        if not short:
-            return ""
-        resource = min(short)
-        wanted, free = request.quantities[resource], self.free(resource)
-        return f"lacks {shown(resource, wanted - free)} (free: {shown(resource, free)})"
-
-    def free(self, resource: str) -> int:
-        return self.node.allocatable.get(resource, 0) - self.used.get(resource, 0)
-
-    def take(self, request: ScheduleRequest) -> None:
-        for resource, amount in request.quantities.items():
-            self.used[resource] = self.used.get(resource, 0) + amount
-        self.used_ports |= request.host_ports
-        workload = (request.instance.namespace, request.instance.workload)
-        self.instances[workload] = self.instances.get(workload, 0) + 1
-        self.placed += 1
+from orchestrator.model.workload import GpuNeed
+from orchestrator.scheduler.facts import MOST_AMOUNT, Facts, Mask
+from orchestrator.scheduler.plugins import FilterPlugin, passed
+from orchestrator.scheduler.protocol import HostPort, Shape
+from orchestrator.scheduler.snapshot import Snapshot
+from orchestrator.scheduler.topology import DomainRule, domain_rules
 
 
-def impossible(request: ScheduleRequest) -> str:
-    """Why no node could ever take the request; empty for a sane one."""
-    for resource in sorted(request.quantities):
-        if request.quantities[resource] < 0:
+class Filter(StrEnum):
+    """In the order in which they are named to people: a node counts under its first."""
+
+    STATE = "state"
+    RUNTIME = "runtime"
+    SELECTOR = "selector"
+    TAINT = "taint"
+    PLUGIN = "plug-in"
+    DOMAIN = "domain"
+    PORT = "port"
+    GPU = "gpu"
+    RESOURCE = "resource"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`subject` says of what: a selector, a rule, a port, a resource."""
+
+    filter: Filter
+    passes: Mask
+    subject: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What there is to choose from. `fits`: the nodes that pass everything but `rules`."""
+
+    shape: Shape
+    fits: Mask
+    rules: tuple[DomainRule, ...] = ()
+
+    def mask(self) -> Mask:
+        """The nodes that take the shape now."""
+        passes = self.fits
+        for rule in self.rules:
+            if rule.weight is None:
+                passes = passes & rule.is_open()[rule.codes]
+        return passes
+
+
+def field_of(snapshot: Snapshot, shape: Shape, plugins: Sequence[FilterPlugin] = ()) -> Field:
+    """Asks every node at once."""
+    fits = candidates(snapshot.facts, shape)
+    rules = tuple(domain_rules(snapshot, shape, fits))
+    for stage in (*_of_plugins(snapshot, shape, plugins), *_of_load(snapshot, shape)):
+        fits = fits & stage.passes
+    return Field(shape, fits, rules)
+
+
+def feasible(snapshot: Snapshot, shape: Shape, plugins: Sequence[FilterPlugin] = ()) -> Mask:
+    """Which nodes take one instance of the shape now."""
+    return field_of(snapshot, shape, plugins).mask()
+
+
+def stages(
+    snapshot: Snapshot, shape: Shape, plugins: Sequence[FilterPlugin] = ()
+) -> Iterator[Stage]:
+    """All filters one by one, for those who want to know which one refuses."""
+    yield from _of_facts(snapshot.facts, shape)
+    yield from _of_plugins(snapshot, shape, plugins)
+    for rule in domain_rules(snapshot, shape, candidates(snapshot.facts, shape)):
+        if rule.weight is None:
+            yield Stage(Filter.DOMAIN, rule.is_open()[rule.codes], rule)
+    yield from _of_load(snapshot, shape)
+
+
+def candidates(facts: Facts, shape: Shape) -> Mask:
+    """The nodes that could take it whatever runs on them."""
+    placement = shape.placement
+    question = (shape.runtime, placement.nodes, placement.tolerations, facts.closed)
+
+    def answer() -> Mask:
+        passes = np.ones(len(facts), dtype=np.bool_)
+        for stage in _of_facts(facts, shape):
+            passes &= stage.passes
+        return passes
+
+    return facts.once(question, answer)
+
+
+def _of_facts(facts: Facts, shape: Shape) -> Iterator[Stage]:
+    yield Stage(Filter.STATE, facts.is_open)
+    yield Stage(Filter.RUNTIME, facts.has_runtime(shape.runtime))
+    for selector in shape.placement.nodes:
+        if selector.weight is None:
+            yield Stage(Filter.SELECTOR, facts.selected(selector), selector)
+    yield Stage(Filter.TAINT, facts.tolerated(shape.placement.tolerations))
+
+
+def _of_plugins(
+    snapshot: Snapshot, shape: Shape, plugins: Sequence[FilterPlugin]
+) -> Iterator[Stage]:
+    for plugin in plugins:
+        yield Stage(Filter.PLUGIN, passed(plugin, snapshot, shape), plugin.name)
+
+
+def _of_load(snapshot: Snapshot, shape: Shape) -> Iterator[Stage]:
+    for port in sorted(shape.host_ports):
+        if port in snapshot.ports:
+            yield Stage(Filter.PORT, _is_port_free(snapshot, port), port)
+    if shape.gpu is not None:
+        yield Stage(Filter.GPU, has_gpus(snapshot, shape.gpu), shape.gpu)
+    for resource, amount in shape.quantities.items():
+        if amount == 0:
+            continue  # it asks for nothing: a node that has none, or less than that, will do
+        free = snapshot.free.get(resource)
+        has_room = np.zeros(len(snapshot.facts), dtype=np.bool_) if free is None else free >= amount
+        yield Stage(Filter.RESOURCE, has_room, resource)
+
+
+def _is_port_free(snapshot: Snapshot, port: HostPort) -> Mask:
+    is_free = np.ones(len(snapshot.facts), dtype=np.bool_)
+    is_free[list(snapshot.ports[port])] = False
+    return is_free
+
+
+def has_gpus(snapshot: Snapshot, need: GpuNeed) -> Mask:
+    count: NDArray[np.int64] = fitting_gpus(snapshot, need).sum(axis=1)
+    return count >= need.count
+
+
+def fitting_gpus(snapshot: Snapshot, need: GpuNeed) -> NDArray[np.bool_]:
+    """[node, device]: whether the device has that much left, and is of a model that will do."""
+    fits: NDArray[np.bool_] = snapshot.facts.has_models(need.models)
+    return fits & (snapshot.gpus_free >= need.milli)
+
+
+def impossible(shape: Shape) -> str:
+    """Why no node could ever take the shape; empty for a sane one."""
+    for resource, amount in sorted(shape.quantities.items()):
+        if amount < 0:
             return f"asks for a negative amount of {resource}"
+        if amount > MOST_AMOUNT:
+            return f"asks for more {resource} than any node can have"
     return ""
-
-
-def shape(request: ScheduleRequest) -> tuple[object, ...]:
-    """Requests of one shape have the same answer for any node at any one time."""
-    return (
-        request.instance.workload_key,
-        tuple(request.quantities.items()),
-        request.host_ports,
-        request.runtime,
-        request.avoid,
-    )
-
-
-MAX_REASONS = 5
-"""Of `no_placement`: each of hundreds of nodes may lack another amount, and it is all written
-down for each workload that waits."""
-
-
-def no_placement(refusals: Mapping[str, str]) -> NoPlacement:
-    """All nodes' refusals, counted: `3 nodes: 2 lack memory...; 1 is cordoned (n3)`."""
-    if not refusals:
-        return NoPlacement("there is no node yet", {})
-    nodes_by_reason: dict[str, list[str]] = {}
-    for node in sorted(refusals):
-        nodes_by_reason.setdefault(refusals[node], []).append(node)
-    parts = [
-        f"{_listed(nodes)}: {reason}"
-        for reason, nodes in sorted(
-            nodes_by_reason.items(), key=lambda pair: (-len(pair[1]), pair[1])
-        )
-    ]
-    if len(parts) > MAX_REASONS:
-        parts[MAX_REASONS:] = [f"and {len(parts) - MAX_REASONS} more reasons"]
-    count = len(refusals)
-    noun = "node" if count == 1 else "nodes"
-    return NoPlacement(f"none of {count} {noun} fits: " + "; ".join(parts), dict(refusals))
-
-
-def _listed(nodes: list[str]) -> str:
-    if len(nodes) <= 3:
-        return ", ".join(nodes)
-    return f"{len(nodes)} nodes ({', '.join(nodes[:2])}, ...)"
-
-
-def place(request: ScheduleRequest, chosen: Room, reason: str) -> ScheduleDecision:
-    chosen.take(request)
-    return AssignNode(chosen.node.name, reason)
-
-
-def rooms(nodes: Iterable[NodeSnapshot]) -> list[Room]:
-    """One per node, by name, so that no order of the input shows in the answer."""
-    return [Room(node) for node in sorted(nodes, key=lambda node: node.name)]

@@ -1,66 +1,114 @@
-"""`Scheduler`: requests and a snapshot of the nodes in, one decision for each request out.
+"""`Scheduler`: requests and a snapshot of the cluster in, one decision for each request out.
 
-The same input gives the same decisions, whatever its order was in memory. A request is served
-in its turn; each decision sees the nodes as the earlier ones of the batch leave them.
+The same requests and snapshot give the same decisions, whatever their order was in memory:
+requests are served by priority, then by name, and each decision sees the nodes as the earlier
+ones of the call leave them. The snapshot itself is left as it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.model.explanation import Explanation
 from orchestrator.model.instance import InstanceName
-from orchestrator.model.resources import Quantities
+from orchestrator.model.placement import Placement, PriorityClass
+from orchestrator.model.resources import GPU, Quantities
+from orchestrator.model.workload import GpuNeed, WorkloadDefinition, WorkloadKey, WorkloadTemplate
+
+if TYPE_CHECKING:
+    from orchestrator.scheduler.snapshot import Snapshot
+
+UNCONSTRAINED = Placement()
 
 HostPort = tuple[str, int]
 """(protocol, port)"""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What all instances of one generation of a workload have in common, as placing goes.
+
+    `quantities` are milli-units, GPUs not among them. `images` are those it will need. Two shapes
+    are never equal, however alike: whoever asks for many instances makes one shape for all.
+    """
+
+    workload: WorkloadKey
+    quantities: Quantities = field(default_factory=dict)
+    gpu: GpuNeed | None = None
+    host_ports: frozenset[HostPort] = frozenset()
+    runtime: str = "process"
+    images: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    placement: Placement = UNCONSTRAINED
+    priority: PriorityClass = PriorityClass.NORMAL
+    gang: bool = False
+
+
+def shape_of(
+    workload: WorkloadKey, spec: WorkloadDefinition | None, template: WorkloadTemplate
+) -> Shape:
+    """Of an instance of `template`, which may be of an earlier generation than `spec`; None if
+    the workload is no longer wanted."""
+    quantities = dict(template.quantities())
+    quantities.pop(GPU, None)
+    return Shape(
+        workload=workload,
+        quantities=quantities,
+        gpu=template.gpu_need(),
+        host_ports=template.host_ports(),
+        runtime=template.runtime(),
+        images=frozenset(each.image for each in template.containers if each.image),
+        labels=spec.labels if spec else {},
+        placement=template.placement,
+        priority=spec.priority if spec else PriorityClass.NORMAL,
+        gang=spec.gang if spec else False,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduleRequest:
-    """One instance that wants a node. `quantities` are milli-units.
+    """One instance that wants a node.
 
-    `avoid` names the node on which the slot's last attempt failed: others are preferred.
+    `failed_on` counts this workload's failures by node: others are preferred. `prefer` names a
+    node that is taken before all others if it fits. `may_displace`: others of a lower priority
+    may be stopped for it.
     """
 
     instance: InstanceName
-    quantities: Quantities = field(default_factory=dict)
-    host_ports: frozenset[HostPort] = frozenset()
-    runtime: str = "process"
-    avoid: str = ""
+    shape: Shape
+    failed_on: Mapping[str, int] = field(default_factory=dict)
+    prefer: str = ""
+    may_displace: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class NodeSnapshot:
-    """A node as the scheduler sees it.
+class Victim:
+    """An instance that gives way, on the very node that is assigned."""
 
-    `allocatable` and `used` are milli-units; `used` and `used_ports` count every assignment
-    that is not confirmed gone. `refusal` is empty if the node takes instances at all, else says
-    why not ("is cordoned"). `instances` counts them by workload, for spreading.
-    """
-
-    name: str
-    allocatable: Quantities
-    used: Quantities = field(default_factory=dict)
-    used_ports: frozenset[HostPort] = frozenset()
-    runtimes: frozenset[str] = frozenset({"process"})
-    refusal: str = ""
-    instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    instance: InstanceName
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class AssignNode:
+    """`gpus` are the indices of the devices that it is given. It may start when all `victims`
+    have ended, and those in `leaving`, who go from the node anyway."""
+
     node: str
     reason: str
+    gpus: tuple[int, ...] = ()
+    victims: tuple[Victim, ...] = ()
+    leaving: tuple[InstanceName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NoPlacement:
-    """No node takes it now. `refusals` has each node's own reason; `reason` counts them."""
+    """No node takes it now; `reason` counts the nodes by what each lacks, and says what would
+    help. `explain` tells the whole of it, node by node."""
 
     reason: str
-    refusals: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +123,19 @@ ScheduleDecision = AssignNode | NoPlacement | Error
 
 class Scheduler(Protocol):
     def schedule(
-        self, requests: Sequence[ScheduleRequest], nodes: Sequence[NodeSnapshot]
+        self, requests: Sequence[ScheduleRequest], snapshot: Snapshot
     ) -> list[ScheduleDecision]:
         """One decision for each request, in the requests' order."""
         ...
+
+    def explain(self, request: ScheduleRequest, snapshot: Snapshot) -> Explanation:
+        """What every node says to the request, the best first, and what would help."""
+        ...
+
+
+def in_turn(requests: Sequence[ScheduleRequest]) -> list[int]:
+    """Indices of the requests as they are served: by priority, then by name."""
+    return sorted(
+        range(len(requests)),
+        key=lambda at: (-requests[at].shape.priority.rank, requests[at].instance),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation
+from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation, Move
 from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
 from orchestrator.model.manifest import (
     definition_from_json,
@@ -23,6 +23,13 @@ from orchestrator.model.manifest import (
     to_manifest,
 )
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
+from orchestrator.model.placement import (
+    Affinity,
+    NodeSelector,
+    Placement,
+    Toleration,
+    TopologySpread,
+)
 from orchestrator.model.problems import ManifestError
 from orchestrator.model.records import Schema, dump, load
 from orchestrator.model.resources import NodeResources
@@ -53,6 +60,7 @@ PLAIN_RECORDS = {
     Kind.DESIRED_NODE: DesiredNode,
     Kind.NODE_REPORT: NodeReport,
     Kind.SESSION: NodeSession,
+    Kind.MOVE: Move,
     Kind.OBSERVATION: InstanceObservation,
     Kind.WORKLOAD_STATUS: WorkloadStatus,
     Kind.LEADER: Leader,
@@ -73,9 +81,7 @@ def test_a_record_reads_back_as_written(kind: Kind, data: st.DataObject) -> None
 def test_an_assignment_reads_back_as_written(
     node: str, drawn: Assignment, name: InstanceName
 ) -> None:
-    record = Assignment(
-        **{**name._asdict(), "generation": 1, "wanted": drawn.wanted, "reason": drawn.reason}
-    )
+    record = replace(drawn, **name._asdict())
     parsed = ParsedKey(Kind.ASSIGNMENT, InstancePlace(node, name))
     assert load(parsed, dump(record)) == record
 
@@ -115,6 +121,7 @@ def test_every_key_parses_to_what_it_was_built_from(
         KEYS.node_report(node): ParsedKey(Kind.NODE_REPORT, node),
         KEYS.session(node): ParsedKey(Kind.SESSION, node),
         KEYS.assignment(place): ParsedKey(Kind.ASSIGNMENT, place),
+        KEYS.move(place): ParsedKey(Kind.MOVE, place),
         KEYS.observation(place): ParsedKey(Kind.OBSERVATION, place),
         KEYS.event(number, node): ParsedKey(Kind.EVENT, f"{number}/{node}"),
     }
@@ -161,7 +168,10 @@ def test_a_definition_is_a_valid_body_as_stored_and_as_written(
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
-RECORDS = (WorkloadDefinition, ContainerConfig, PortMapping, NodeResources)
+RECORDS = (
+    *(WorkloadDefinition, ContainerConfig, PortMapping, NodeResources),
+    *(Placement, NodeSelector, Affinity, TopologySpread, Toleration),
+)
 NAMES = st.text(max_size=5) | st.sampled_from(
     ["kind", "<<", *(field.name for record in RECORDS for field in fields(record))]
 )

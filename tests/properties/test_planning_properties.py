@@ -14,7 +14,7 @@ from orchestrator.model.resources import NodeResources, total
 from orchestrator.model.views import status_of
 from orchestrator.model.workload import ContainerConfig, OnNodeLost, PortMapping
 from orchestrator.scheduler.simple import SimpleScheduler
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.scheduler.vector import VectorScheduler
 from tests.support.planned_cluster import PlannedCluster, web
 
 NODES = ("n1", "n2", "n3", "n4")
@@ -45,8 +45,8 @@ class ClusterUnderFaults(RuleBasedStateMachine):
         super().__init__()
         self.cluster = PlannedCluster(len(NODES), self.scheduler())
 
-    def scheduler(self) -> SpreadScheduler | SimpleScheduler:
-        return SpreadScheduler()
+    def scheduler(self) -> VectorScheduler | SimpleScheduler:
+        return VectorScheduler()
 
     @rule(
         name=st.sampled_from(NAMES),
@@ -143,7 +143,7 @@ class ClusterUnderFaults(RuleBasedStateMachine):
 
 
 class ClusterUnderFaultsRoundRobin(ClusterUnderFaults):
-    def scheduler(self) -> SpreadScheduler | SimpleScheduler:
+    def scheduler(self) -> VectorScheduler | SimpleScheduler:
         return SimpleScheduler()
 
 

@@ -11,6 +11,7 @@ from orchestrator.api.bodies import NodePatch
 from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.events import EventLog
 from orchestrator.cluster.view import ClusterView
+from orchestrator.model.instance import Move
 from orchestrator.model.keys import (
     OWNERS,
     InstancePlace,
@@ -110,6 +111,18 @@ def test_the_table_names_every_kind() -> None:
     assert set(OWNERS) == set(Kind)
 
 
+async def have_moved(people: DesiredWriter, view: ClusterView, world: World) -> None:
+    """All are to move, one after the other as their budget has it, and one stays after all."""
+    await view.reached(world.state.revision)
+    places = world.wanted()
+    for place in places:
+        assignment = view.state.assignments[place].mod_revision
+        await people.move(place, Move("by request"), assignment)
+    await people.stay(places[-1].instance)
+    await world.until(lambda: not world.state.moves)
+    await world.until(world.runs(len(places)))
+
+
 @in_virtual_time
 async def test_each_key_is_written_and_deleted_by_its_owners_alone(tmp_path: Path) -> None:
     onlooker = Onlooker()
@@ -124,6 +137,7 @@ async def test_each_key_is_written_and_deleted_by_its_owners_alone(tmp_path: Pat
         await view.synced()
         await people.apply(web(3))
         await world.until(world.runs(3))
+        await have_moved(people, view, world)
         await people.change_node("n1", NodePatch(availability="cordoned"))
         await people.change_node("n3", NodePatch(labels={"rack": "r1"}))
         await people.scale(WorkloadKey("default", "web"), 5)

@@ -35,6 +35,7 @@ from orchestrator.process.http import new_app, serving
 from orchestrator.process.metrics import new_registry
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.sources import load_settings
+from orchestrator.scheduler.vector import VectorScheduler
 from store.memory.cluster import MemoryCluster
 from store.memory.store import MemoryStore
 from store.values import DeleteOp, PutOp, RangeOp, Txn
@@ -182,7 +183,7 @@ class World:
             aiohttp.ClientSession(settings.url) as client,
             asyncio.TaskGroup() as group,
         ):
-            api = Api(view, writer, agents, name, settings.url, **options)
+            api = Api(view, writer, agents, name, settings.url, VectorScheduler(), **options)
             app = new_app(settings, new_registry("controller"), Health())
             mount_api(app, api)
             mirroring = group.create_task(view.run())

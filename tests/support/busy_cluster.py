@@ -13,7 +13,7 @@ from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import ContainerConfig, OnNodeLost, PortMapping
 from orchestrator.planning.plan import plan
 from orchestrator.scheduler.protocol import Scheduler
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.scheduler.vector import VectorScheduler
 from tests.support.planned_cluster import PlannedCluster, Status, web
 
 LARGE = ContainerConfig(
@@ -57,4 +57,4 @@ def shown_plan(order: random.Random, scheduler: Scheduler) -> str:
 
 
 if __name__ == "__main__":
-    print(shown_plan(random.Random(0), SpreadScheduler()))
+    print(shown_plan(random.Random(0), VectorScheduler()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from string import ascii_letters, ascii_lowercase, digits
 from types import UnionType
@@ -11,7 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from orchestrator.model.instance import InstanceName
+from orchestrator.model.placement import ANYWHERE, PriorityClass
 from orchestrator.model.resources import NAMED, NodeResources
+from orchestrator.model.rules.workload import MAX_GANG
 from orchestrator.model.workload import (
     ContainerConfig,
     OnNodeLost,
@@ -21,6 +23,7 @@ from orchestrator.model.workload import (
     WorkloadDefinition,
     WorkloadKey,
 )
+from tests.support.placements import placements
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 seconds = st.floats(0, 86_400)
@@ -37,7 +40,8 @@ _label_texts = st.text(ascii_letters + digits, min_size=1, max_size=10)
 _env_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True).filter(
     lambda name: not name.startswith("ORC_")
 )
-_own_resources = st.sampled_from(["gpu", "example.org/fpga", "licences", "tpu-v5"])
+_own_resources = st.sampled_from(["example.org/fpga", "licences", "tpu-v5"])
+_models = st.lists(_label_texts, max_size=3, unique=True).map(tuple)
 _images = st.sampled_from(["nginx:1.29", "registry.example.org/team/app@sha256:0123"])
 
 
@@ -55,6 +59,7 @@ def _containers(draw: st.DrawFn) -> tuple[ContainerConfig, ...]:
     names = draw(st.lists(dns_labels, min_size=1, max_size=3, unique=True))
     has_image = draw(st.booleans())
     ports = iter(draw(_ports()))
+    models = draw(_models)
     return tuple(
         ContainerConfig(
             name=name,
@@ -64,11 +69,25 @@ def _containers(draw: st.DrawFn) -> tuple[ContainerConfig, ...]:
             env_vars=draw(st.dictionaries(_env_names, arguments, max_size=3)),
             working_dir=draw(st.just("") | arguments.map("/{}".format)),
             ports=tuple(port for _, port in zip(range(2), ports, strict=False)),
-            resource_requests=draw(_requests(5_000)),
+            resource_requests=_with_gpus(draw(_requests(5_000)), gpus),
             resource_limits=draw(_limits),
+            gpu_model=models if gpus else (),
         )
-        for name in names
+        for name, gpus in zip(names, draw(_gpus(len(names))), strict=True)
     )
+
+
+def _gpus(containers: int) -> st.SearchStrategy[list[float]]:
+    """For each container: whole devices, or shares that make no more than one."""
+    shares = st.sampled_from([0.0, 0.01, 0.25])
+    whole = st.integers(0, 20).map(float)
+    lists = (st.lists(each, min_size=containers, max_size=containers) for each in (shares, whole))
+    return st.one_of(*lists)
+
+
+def _with_gpus(resources: NodeResources, gpus: float) -> NodeResources:
+    custom = {**resources.custom, **({"gpu": gpus} if gpus else {})}
+    return replace(resources, custom=custom)
 
 
 def _commands(min_size: int) -> st.SearchStrategy[tuple[str, ...]]:
@@ -99,16 +118,21 @@ def _ports(draw: st.DrawFn) -> list[PortMapping]:
 def definitions(draw: st.DrawFn) -> WorkloadDefinition:
     """Definitions that break no rule."""
     shortest, longest = sorted((draw(seconds), draw(seconds)))
+    is_gang = draw(st.booleans())
     return WorkloadDefinition(
         name=draw(dns_labels),
         namespace=draw(st.just("default") | dns_labels),
         containers=draw(_containers()),
-        replicas=draw(st.integers(0, 100_000)),
+        replicas=draw(st.integers(0, MAX_GANG if is_gang else 100_000)),
         labels=draw(st.dictionaries(_label_texts, st.just("") | _label_texts, max_size=3)),
         stop_grace_seconds=draw(seconds),
         restart=RestartPolicy(shortest, longest, draw(seconds)),
         on_node_lost=draw(st.sampled_from(OnNodeLost)),
         lost_after_seconds=draw(seconds),
+        placement=draw(st.just(ANYWHERE) | placements),
+        priority=draw(st.sampled_from(PriorityClass)),
+        gang=is_gang,
+        min_available=draw(st.none() | st.integers(0, 100_000)),
     )
 
 

@@ -19,7 +19,7 @@ from orchestrator.model.records import Record, dump
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import DesiredWorkload, WorkloadDefinition
 from orchestrator.planning.plan import plan
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.scheduler.vector import VectorScheduler
 from store.memory.cluster import MemoryCluster
 from store.memory.link import Link
 from store.memory.store import MemoryStore
@@ -57,7 +57,7 @@ class Office:
         await self.view.reached(await self.put(KEYS.workload(spec.key), DesiredWorkload(spec, 1)))
 
     def plan(self) -> Plan:
-        return plan(self.view.state, virtual_now(), SpreadScheduler())
+        return plan(self.view.state, virtual_now(), VectorScheduler())
 
     async def report(self, status: WorkloadInstanceStatus) -> None:
         """What the node's agent says of the only instance that there is."""

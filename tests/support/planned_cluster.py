@@ -7,6 +7,7 @@ rows of a `ClusterState`. Tests on it read as stories; property tests drive it a
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.controller.writes import following, mutations_of
@@ -23,6 +24,7 @@ from orchestrator.model.keys import InstancePlace, Keys, Kind
 from orchestrator.model.node import DesiredNode, NodeReport, NodeSession
 from orchestrator.model.records import Record, dump
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.views import status_of
 from orchestrator.model.workload import (
     ContainerConfig,
     DesiredWorkload,
@@ -31,7 +33,7 @@ from orchestrator.model.workload import (
 )
 from orchestrator.planning.plan import plan
 from orchestrator.scheduler.protocol import Scheduler
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.scheduler.vector import VectorScheduler
 from store.transactions import Delete, Put
 
 Status = WorkloadInstanceStatus
@@ -51,7 +53,7 @@ class PlannedCluster:
         self.now = 1000.0
         self.patience_since = 0.0
         self.names_used: set[InstanceName] = set()
-        self._scheduler = scheduler or SpreadScheduler()
+        self._scheduler = scheduler or VectorScheduler()
         self._rows: dict[str, Row] = {}
         for index in range(1, nodes + 1):
             self.add_node(f"n{index}")
@@ -90,16 +92,28 @@ class PlannedCluster:
     def revive(self, node: str) -> None:
         self.put(self.keys.session(node), NodeSession(node))
 
-    def work(self) -> None:
-        """Every live agent does what it is told: starts, stops, cleans up."""
+    def work(self, takes_long: Callable[[InstancePlace], bool] = lambda _: False) -> None:
+        """Every live agent does what it is told: starts, stops, cleans up. What starts after
+        others waits for another round, if they have not ended before this one; and so does a stop
+        that `takes_long`."""
+        waiting = {place for place in self.state.assignments if self._waits(place)}
         for place in sorted(self.state.assignments):
             if place.node not in self.state.sessions:
                 continue
             wants_stop = self.state.assignments[place].record.wanted is Wanted.STOPPED
-            self.report(place, Status.SUCCEEDED if wants_stop else Status.RUNNING)
+            if not takes_long(place) if wants_stop else place not in waiting:
+                self.report(place, Status.SUCCEEDED if wants_stop else Status.RUNNING)
         for place in sorted(self.state.observations):
             if place not in self.state.assignments and place.node in self.state.sessions:
                 self.drop(self.keys.observation(place))
+
+    def _waits(self, place: InstancePlace) -> bool:
+        after = self.state.assignments[place].record.after
+        there = self.state.places_by_node[place.node]
+        return any(
+            str(each.instance) in after and not status_of(self.state, each).is_finished
+            for each in there
+        )
 
     def report(
         self,
@@ -137,10 +151,19 @@ class PlannedCluster:
         return plan(self.state, self.now, self._scheduler, patience_since=self.patience_since)
 
     def lead(self) -> Plan:
-        """Plan once, and commit it: each change in one transaction."""
+        """Plan once, and commit it."""
         made = self.plan()
+        self.commit(made)
+        return made
+
+    def commit(self, made: Plan) -> None:
+        """Each change in one transaction, and so are those that only make sense together."""
         written: dict[str, int] = {}
-        for mutations in [mutations_of(change, self.state) for change in made.changes]:
+        units = [(change,) for change in made.changes] + list(made.together)
+        for mutations in [
+            tuple(each for change in unit for each in mutations_of(change, self.state))
+            for unit in units
+        ]:
             self.state.revision += 1
             for mutation in following(mutations, written):
                 if isinstance(mutation, Put):
@@ -149,7 +172,6 @@ class PlannedCluster:
                 elif isinstance(mutation, Delete):
                     self._check_base(mutation.key, mutation.base)
                     self._drop(mutation.key)
-        return made
 
     def settle(self, rounds: int = 50) -> None:
         """Lead and work until nothing is left to do; fails if that never comes."""
@@ -157,7 +179,7 @@ class PlannedCluster:
             made = self.lead()
             before = dict(self._rows)
             self.work()
-            if not made.changes and before == self._rows:
+            if not (made.changes or made.together) and before == self._rows:
                 return
         raise AssertionError("the cluster does not settle")
 
@@ -185,6 +207,9 @@ class PlannedCluster:
         return tuple(each for texts in self.plan().waiting.values() for each in texts)
 
     # Rows
+
+    def rows(self) -> dict[str, Row]:
+        return dict(self._rows)
 
     def put(self, key: str, record: Record) -> int:
         return self.put_bytes(key, dump(record))

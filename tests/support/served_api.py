@@ -179,7 +179,7 @@ async def _leading(there: World, at_most: int) -> AsyncIterator[None]:
     view = ClusterView(store, KEYS, clock=time.monotonic, rng=random.Random(7))
     changed = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        with view.waking(lambda _workloads, _is_of_nodes: changed.set()):
+        with view.waking(lambda _news: changed.set()):
             leading = _lead(there, view, changed, at_most)
             tasks = [group.create_task(view.run()), group.create_task(leading)]
             yield

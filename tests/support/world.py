@@ -33,7 +33,7 @@ from orchestrator.model.views import status_of
 from orchestrator.model.workload import DesiredWorkload, WorkloadDefinition, WorkloadKey
 from orchestrator.runtime.simulated import SimulatedRuntime
 from orchestrator.runtime.simulated_host import SimulatedHost
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.scheduler.vector import VectorScheduler
 from store.memory.cluster import MemoryCluster
 from store.values import DeleteOp, PutOp, Txn
 from tests.support.virtual_time import virtual_now
@@ -99,7 +99,7 @@ class World:
         rng = random.Random(self.rng.random())
         loop = LeaderLoop(
             view,
-            SpreadScheduler(),
+            VectorScheduler(),
             EventLog(view.store, self.keys, by=name, wall_clock=virtual_now, rng=rng),
             LeaderMetrics(CollectorRegistry()),
             identity=Leader(name),

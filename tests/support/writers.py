@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from store.commit import commit, outcome_of, to_txn
+from store.commit import commit, send, to_txn
 from store.errors import OutcomeUnknown, StoreError, Unavailable
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import CALM, Meanness, Seconds
@@ -172,7 +172,7 @@ async def _commit_carelessly(
     async for attempt in patience.retrying(Unavailable, OutcomeUnknown):
         with attempt:
             try:
-                return outcome_of(transaction, await store.txn(txn), resent=resent)
+                return await send(store, transaction, txn, resent=resent)
             except OutcomeUnknown:
                 resent = True
                 raise

@@ -11,34 +11,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.agent.ports import PortPicker
-from orchestrator.agent.specs import container_specs, wanted_ports
 from orchestrator.model import errors
-from orchestrator.model.instance import InstanceName
 from orchestrator.model.workload import (
     ContainerConfig,
     PortMapping,
     WorkloadDefinition,
-    WorkloadTemplate,
 )
 from orchestrator.runtime.simulated import SimulatedRuntime
 from tests.support.planned_cluster import web
 from tests.support.ports import free_port
 from tests.support.virtual_time import in_virtual_time
 from tests.support.world import World
-
-TEMPLATE = WorkloadTemplate(
-    (
-        ContainerConfig(
-            "app",
-            command=("serve", "-v"),
-            args=("now",),
-            env_vars={"COLOUR": "blue", "ORC_SLOT": "mine"},
-            ports=(PortMapping(80, name="http"), PortMapping(81)),
-        ),
-        ContainerConfig("side", command=("watch",), ports=(PortMapping(90, name="adm-in"),)),
-    ),
-    stop_grace_seconds=3.0,
-)
 
 
 def test_ports_are_picked_in_turn_and_not_reused_at_once() -> None:
@@ -129,30 +112,3 @@ async def test_an_ended_instance_leaves_its_fixed_port_to_its_successor(tmp_path
         await world.until(world.runs(1))
         world.machines["n1"].host.crash("default.fixed.0.1.app")
         await world.until(lambda: world.names() == ["0.2"] and world.runs(1)())
-
-
-def test_containers_are_told_who_they_are_and_where_to_listen() -> None:
-    assert wanted_ports(TEMPLATE) == [("tcp", None), ("tcp", None), ("tcp", None)]
-    name = InstanceName("default", "web", 4, 2)
-    app, side = container_specs(name, 99, "n1", TEMPLATE, [1001, 1002, 1003])
-    assert app.argv == ("serve", "-v", "now")
-    assert app.id == "default.web.4.2.app"
-    assert (app.siblings, app.stop_grace_seconds, app.assignment) == (2, 3.0, 99)
-    assert app.env == {
-        "ORC_INSTANCE": "default.web.4.2",
-        "ORC_NAMESPACE": "default",
-        "ORC_WORKLOAD": "web",
-        "ORC_SLOT": "mine",
-        "ORC_ATTEMPT": "2",
-        "ORC_NODE": "n1",
-        "ORC_EPOCH": "99",
-        "PORT": "1001",
-        "PORT_80": "1001",
-        "PORT_81": "1002",
-        "PORT_HTTP": "1001",
-        "PORT_ADM_IN": "1003",
-        "COLOUR": "blue",
-    }
-    assert side.env["PORT"] == "1003"
-    assert side.env["PORT_HTTP"] == "1001"
-    assert [each.host_port for each in side.ports] == [1003]

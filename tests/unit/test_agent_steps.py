@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.agent.steps import Clear, Situation, Start, StopAll, next_step, observe
+from orchestrator.agent.steps import (
+    Clear,
+    Situation,
+    Start,
+    StopAll,
+    has_ended,
+    next_step,
+    observe,
+)
 from orchestrator.model.instance import (
     Assignment,
     ExitCause,
@@ -216,3 +224,70 @@ def test_what_may_yet_start_after_a_failed_start_is_cleared() -> None:
     observed = observe(now)
     assert observed
     assert observed.status is Status.TERMINATING
+
+
+WAITING = {"waits_for": ("default.batch.0.1", "default.batch.1.1")}
+
+
+def test_what_others_give_way_to_waits_and_says_for_whom() -> None:
+    now = situation(RUN, **WAITING)
+    assert next_step(now) is None
+    reason = "waits for default.batch.0.1, default.batch.1.1 to stop"
+    assert observe(now) == InstanceObservation(Status.PENDING, REVISION, reason)
+
+
+def test_what_waits_and_is_not_wanted_any_more_is_confirmed_at_once() -> None:
+    observation = observe(situation(STOP, **WAITING))
+    assert observation
+    assert observation.status is Status.SUCCEEDED
+
+
+def test_remains_of_an_earlier_life_do_not_wait_to_be_cleared() -> None:
+    now = situation(RUN, container("old", assignment=3), **WAITING)
+    assert next_step(now) == Clear(("default.web.0.1.old",))
+
+
+def test_what_runs_already_waits_for_nobody() -> None:
+    now = situation(RUN, container(), **WAITING)
+    assert next_step(now) is None
+    observation = observe(now)
+    assert observation
+    assert observation.status is Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        situation(None),
+        situation(STOP),
+        situation(STOP, exited(code=143)),
+        situation(RUN, exited()),
+        situation(RUN, reported=said(Status.FAILED)),
+        situation(RUN, start_failure="no such port"),
+    ],
+    ids=["never existed", "never started", "stopped", "crashed", "reported", "start failed"],
+)
+def test_what_has_ended_is_in_nobodys_way(now: Situation) -> None:
+    assert has_ended(now)
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        situation(RUN),
+        situation(RUN, container()),
+        situation(STOP, container()),
+        situation(STOP, created()),
+        situation(STOP, container("a", siblings=2), exited("b", siblings=2)),
+        situation(STOP, container("old", assignment=3)),
+        situation(RUN, container(), reported=said(Status.FAILED)),
+        situation(None, container()),
+        situation(None, exited()),
+    ],
+    ids=[
+        *("about to start", "running", "stopping", "half started", "half stopped"),
+        *("earlier life", "said too early", "unassigned and running", "unassigned with remains"),
+    ],
+)
+def test_what_runs_or_may_yet_run_is_in_the_way(now: Situation) -> None:
+    assert not has_ended(now)

@@ -9,11 +9,26 @@ import pytest
 
 from orchestrator.api.differences import differences
 from orchestrator.api.intents import Precondition, told
+from orchestrator.model.placement import (
+    Affinity,
+    NodeSelector,
+    Operator,
+    Placement,
+    PriorityClass,
+    Strategy,
+)
 from orchestrator.model.workload import ContainerConfig, PortMapping, WorkloadDefinition
 
 APP = ContainerConfig("app", command=("serve", "--port"), env_vars={"PASSWORD": "old", "A": "1"})
 SIDECAR = ContainerConfig("side", command=("watch",))
-WEB = WorkloadDefinition("web", (APP, SIDECAR), labels={"tier": "front"})
+ZONE, DISK = NodeSelector("zone", values=("a",)), NodeSelector("disk", Operator.EXISTS, weight=5)
+PLACED = Placement(nodes=(ZONE, DISK), anti_affinity=(Affinity("web"),))
+WEB = WorkloadDefinition("web", (APP, SIDECAR), labels={"tier": "front"}, placement=PLACED)
+
+
+def shown(selector: NodeSelector) -> str:
+    """The beginning of a list, cut where lines are."""
+    return f'[{{"key": "{selector.key}", "operator": "In", "values": ["a"], "weig...'
 
 
 @pytest.mark.parametrize(
@@ -45,6 +60,26 @@ WEB = WorkloadDefinition("web", (APP, SIDECAR), labels={"tier": "front"})
                 'containers.app.ports: [] -> [{"container_port": 80, "host_port": null, '
                 '"protocol": "t...',
             ),
+        ),
+        (
+            replace(WEB, placement=replace(PLACED, nodes=(replace(ZONE, values=("b",)), DISK))),
+            ('placement.nodes.zone.values: ["a"] -> ["b"]',),
+        ),
+        (
+            replace(WEB, placement=replace(PLACED, nodes=(ZONE, DISK, DISK))),
+            (f"placement.nodes: {shown(ZONE)} -> {shown(ZONE)}",),
+        ),
+        (
+            replace(WEB, placement=replace(PLACED, strategy=Strategy.PACK, anti_affinity=())),
+            (
+                'placement.strategy: null -> "pack"',
+                'placement.anti_affinity: [{"workload": "web", "labels": {}, "expressions": [], '
+                '"to... -> []',
+            ),
+        ),
+        (
+            replace(WEB, priority=PriorityClass.HIGH, gang=True, min_available=2),
+            ('priority: "normal" -> "high"', "gang: false -> true", "min_available: null -> 2"),
         ),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model.node import DesiredNode
+from orchestrator.model.placement import Taint
 from store.memory.meanness import Meanness
 from tests.support.api import KEYS, Replica, World, world
 
@@ -53,6 +54,63 @@ async def test_a_node_is_cordoned_labelled_and_uncordoned(there: World, replica:
     again = await replica.call("PATCH", "/v1/nodes/n1", {"availability": "active"})
     assert (again.body["outcome"], there.revision) == ("unchanged", before)
     assert await event_kinds(there, replica) == ["NodeCordoned", "NodeUncordoned"]
+
+
+async def test_a_node_is_drained_until_it_is_uncordoned(there: World, replica: Replica) -> None:
+    await replica.view.reached(await there.add_node("n1"))
+    draining = await replica.call("PATCH", "/v1/nodes/n1", {"availability": "draining"})
+    assert draining.body["changes"] == ["availability: active -> draining"]
+    await replica.call("PATCH", "/v1/nodes/n1", {"availability": "active"})
+    assert await event_kinds(there, replica) == ["NodeDraining", "NodeUncordoned"]
+
+
+async def test_a_node_is_tainted_and_untainted(there: World, replica: Replica) -> None:
+    await replica.view.reached(await there.add_node("n1"))
+    gpu = {"key": "gpu", "value": "T4", "effect": "NoExecute"}
+
+    added = await replica.call("PATCH", "/v1/nodes/n1", {"taints": [{"key": "gpu"}, gpu]})
+    assert added.body["changes"] == ["taints: +gpu:NoSchedule", "taints: +gpu=T4:NoExecute"]
+    shown = await replica.get(f"/v1/nodes/n1?min_revision={added.revision}")
+    assert shown.body["taints"] == [{"key": "gpu", "value": "", "effect": "NoSchedule"}, gpu]
+
+    changed = await replica.call(
+        "PATCH", "/v1/nodes/n1", {"taints": [{**gpu, "value": "A10"}], "labels": {"a": "b"}}
+    )
+    assert changed.body["changes"] == [
+        "labels.a: none -> 'b'",
+        "taints: -gpu=T4:NoExecute",
+        "taints: +gpu=A10:NoExecute",
+    ]
+    cordoned = await replica.call("PATCH", "/v1/nodes/n1", {"availability": "cordoned"})
+    assert cordoned.body["changes"] == ["availability: active -> cordoned"]
+
+    one = await replica.call("PATCH", "/v1/nodes/n1", {"remove_taints": ["gpu:NoSchedule"]})
+    assert one.body["changes"] == ["taints: -gpu:NoSchedule"]
+    rest = await replica.call("PATCH", "/v1/nodes/n1", {"remove_taints": ["gpu"]})
+    assert rest.body["changes"] == ["taints: -gpu=A10:NoExecute"]
+    none = await replica.call("PATCH", "/v1/nodes/n1", {"remove_taints": ["gpu"]})
+    assert none.body["outcome"] == "unchanged"
+    assert set(await event_kinds(there, replica)) == {"NodeConfigured", "NodeCordoned"}
+
+
+async def test_a_taint_that_is_taken_away_and_given_anew_stays(
+    there: World, replica: Replica
+) -> None:
+    await replica.view.reached(await there.add_node("n1"))
+    patch = {"taints": [{"key": "gpu"}], "remove_taints": ["gpu"]}
+    assert (await replica.call("PATCH", "/v1/nodes/n1", patch)).body["outcome"] == "configured"
+    assert (await replica.call("PATCH", "/v1/nodes/n1", patch)).body["outcome"] == "unchanged"
+
+
+async def test_a_node_may_have_so_many_taints_and_no_more(there: World, replica: Replica) -> None:
+    many = tuple(Taint(f"k{number}") for number in range(50))
+    await there.put(KEYS.desired_node("n1"), DesiredNode(taints=many))
+    await replica.view.reached(await there.add_node("n1"))
+    one_more = await replica.call("PATCH", "/v1/nodes/n1", {"taints": [{"key": "gpu"}]})
+    assert (one_more.status, one_more.body["detail"]) == (
+        400,
+        "taints is a list of 51: it may have at most 50 items",
+    )
 
 
 async def test_a_node_is_declared_lost_only_while_it_has_no_session(
@@ -187,12 +245,32 @@ async def test_a_name_that_is_nearly_that_of_a_node_is_told(
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"availability": "draining"}, "field 'availability' cannot be 'draining'"),
-        ({"availability": "draining"}, "'active' or 'cordoned'"),
+        ({"availability": "down"}, "field 'availability' cannot be 'down'"),
+        ({"availability": "down"}, "'active', 'cordoned' or 'draining'"),
         ({"is_declared_lost": "yes"}, "field 'is_declared_lost' cannot be 'yes'"),
         ({"label": {}}, "unknown field 'label'; did you mean 'labels'?"),
         ({"labels": {"a b": "c"}}, "its name must be"),
         ({"labels": {"a": 7}}, "field 'labels.a' cannot be 7"),
+        ({"taints": [{"value": "x"}]}, "field 'taints.0.key' is missing"),
+        ({"taints": [{"key": "a", "efect": "x"}]}, "unknown field 'taints.0.efect': leave it out"),
+        ({"taints": [{"key": "a", "effect": "No"}]}, "field 'taints.0.effect' cannot be 'No'"),
+        ({"taints": [{"key": "a b"}]}, "taints[0].key is 'a b': it must be 1 to 63 letters"),
+        ({"taints": [{"key": "a", "value": "-"}]}, "taints[0].value is '-': it must be empty or"),
+        ({"taints": [{"key": "a"}] * 2}, "taints[1] is 'a:NoSchedule': taints[0] has it already"),
+        (
+            {"taints": [{"key": f"k{number}"} for number in range(51)]},
+            "taints is a list of 51: it may have at most 50 items",
+        ),
+        (
+            {"remove_taints": ["a:b"]},
+            "remove_taints[0] is 'a:b': it must be KEY or KEY:EFFECT, with 'NoSchedule' or"
+            " 'PreferNoSchedule' or 'NoExecute'",
+        ),
+        ({"remove_taints": [""]}, "remove_taints[0] is '': it must be KEY or KEY:EFFECT"),
+        (
+            {"remove_taints": ["a"] * 51},
+            "remove_taints is a list of 51: it may have at most 50 items",
+        ),
     ],
 )
 async def test_a_patch_that_makes_no_sense_is_refused(

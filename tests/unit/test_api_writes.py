@@ -179,6 +179,40 @@ async def test_scaling_changes_only_the_replicas(there: World, replica: Replica)
     assert await event_kinds(there, replica) == ["WorkloadCreated", "WorkloadScaled"]
 
 
+async def test_a_gang_is_not_scaled_beyond_what_one_transaction_places(
+    there: World, replica: Replica
+) -> None:
+    await replica.call("PUT", WEB, manifest(gang=True))
+    before = there.revision
+    answer = await replica.call("PUT", f"{WEB}/scale", {"replicas": 51})
+    assert (answer.status, answer.body["detail"]) == (
+        400,
+        "replicas is 51: a gang has at most 50, which are placed all at once",
+    )
+    assert there.revision == before
+    assert (await replica.call("PUT", f"{WEB}/scale", {"replicas": 50})).status == 200
+
+
+async def test_constraints_are_of_the_template_and_priority_is_not(
+    there: World, replica: Replica
+) -> None:
+    await replica.call("PUT", WEB, manifest())
+    placed = {"nodes": [{"key": "zone", "values": ["a"]}], "strategy": "pack"}
+    answer = await replica.call("PUT", WEB, manifest(placement=placed))
+    assert answer.body["generation"] == 2
+    assert answer.body["changes"][0] == 'placement.strategy: null -> "pack"'
+    urgent = manifest(placement=placed, priority="high", min_available=1)
+    answer = await replica.call("PUT", WEB, urgent)
+    assert (answer.body["generation"], answer.body["changes"]) == (
+        2,
+        ['priority: "normal" -> "high"', "min_available: null -> 1"],
+    )
+    contrary = {"nodes": [*placed["nodes"], {"key": "zone", "values": ["b"]}]}
+    refused = await replica.call("PUT", WEB, manifest(placement=contrary))
+    told = "placement.nodes is 'zone=a, zone=b': no node can meet all of that"
+    assert (refused.status, refused.body["problems"]) == (400, [told])
+
+
 async def test_deleting_takes_away_the_wish_and_leaves_the_rest_to_the_leader(
     there: World, replica: Replica
 ) -> None:

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from orchestrator.cli.columns import Setting
+from orchestrator.cli.commands.why import why_text
+from orchestrator.model.answers import Why
+from orchestrator.model.explanation import Explanation, NodeAnswer
 from orchestrator.model.instance import PortBinding
 from orchestrator.model.keys import Kind
 from orchestrator.model.node import Leader
@@ -50,6 +54,15 @@ def test_workloads_are_shown_with_what_waits(orc: Orc, kind: str) -> None:
         "NAME  DESIRED  RUNNING  UPDATED  WAITING",
         "web   3        2        2        no node has room",
     ]
+
+
+def test_more_of_a_workload_is_shown_when_asked_for(orc: Orc) -> None:
+    heads, cells = rows(orc.succeeds("get", "wl", "-o", "wide"))
+    assert heads[:8] == [
+        *("NAME", "DESIRED", "RUNNING", "UPDATED"),
+        *("PENDING", "FAILED", "STOPPING", "GENERATION"),
+    ]
+    assert dict(zip(heads, cells, strict=False))["PRIORITY"] == "normal"
 
 
 @pytest.mark.parametrize("kind", ["instances", "instance", "inst"])
@@ -197,6 +210,62 @@ def test_a_node_is_cordoned_and_uncordoned(orc: Orc) -> None:
     assert "did you mean 'node-2'?" in orc("cordon", "node2").stderr
 
 
+def test_a_node_is_drained_until_it_is_empty(orc: Orc) -> None:
+    assert orc.succeeds("drain", "node-2") == "node node-2 is draining\n"
+    assert orc.succeeds("drain", "node-2", "--wait") == (
+        "node node-2 is already draining\nnode node-2 is drained\n"
+    )
+    late = orc("drain", "node-1", "--wait", "--timeout", "0.3")
+    assert late.exit_code == 5
+    assert "node node-1: instances left: 2, after waiting for 0s" in late.stderr
+    for node in ("node-1", "node-2"):
+        assert orc.succeeds("uncordon", node) == f"node {node} is active\n"
+    assert "did you mean 'node-2'?" in orc("drain", "node2").stderr
+
+
+def test_a_node_is_tainted_and_untainted(orc: Orc) -> None:
+    tainted = orc.succeeds("taint", "node-2", "gpu=T4:NoSchedule", "disk:NoExecute")
+    assert tainted == (
+        "node node-2 configured (taints: +gpu=T4:NoSchedule, taints: +disk:NoExecute)\n"
+    )
+    assert orc.succeeds("taint", "node-2", "gpu=T4:NoSchedule") == "node node-2 unchanged\n"
+    heads, cells = rows(orc.succeeds("get", "node", "node-2", "-o", "wide"))
+    shown = dict(zip(heads, cells, strict=True))
+    assert (shown["TAINTS"], shown["GPUS"]) == ("gpu=T4:NoSchedule,disk:NoExecute", "-")
+    described = orc.succeeds("describe", "node", "node-2")
+    assert "Taints:         gpu=T4:NoSchedule\n                disk:NoExecute\n" in described
+    removed = orc.succeeds("taint", "node-2", "gpu=T4:NoSchedule-", "disk-")
+    assert removed == (
+        "node node-2 configured (taints: -gpu=T4:NoSchedule, taints: -disk:NoExecute)\n"
+    )
+    assert "did you mean 'node-2'?" in orc("taint", "node2", "a:NoExecute").stderr
+
+
+@pytest.mark.parametrize(
+    ("taint", "told"),
+    [
+        ("gpu", "'gpu' is no taint: write KEY=VALUE:EFFECT or KEY:EFFECT, and KEY:EFFECT- or"),
+        ("gpu=T4", "'gpu=T4' is no taint: write KEY=VALUE:EFFECT or KEY:EFFECT, and"),
+        (":NoSchedule", "':NoSchedule' is no taint: write KEY=VALUE:EFFECT"),
+        ("=a:NoExecute-", "'=a:NoExecute-' is no taint: write KEY=VALUE:EFFECT"),
+        ("gpu:noschedule", "'noschedule' is no effect of a taint: did you mean 'NoSchedule'?"),
+        ("gpu:-", "'' is no effect of a taint: it is one of NoSchedule, PreferNoSchedule, NoEx"),
+        ("gpu:x-", "'x' is no effect of a taint: it is one of NoSchedule, PreferNoSchedule, NoEx"),
+    ],
+)
+def test_a_taint_that_makes_no_sense_is_not_sent(orc: Orc, taint: str, told: str) -> None:
+    result = orc("taint", "node-2", "a:NoExecute", taint)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {told}")
+    assert rows(orc.succeeds("get", "node", "node-2", "-o", "wide"))[1][-2] == "-"
+
+
+def test_a_taint_that_the_server_refuses_is_told_why(orc: Orc) -> None:
+    result = orc("taint", "node-2", "a b:NoExecute")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: taints[0].key is 'a b': it must be 1 to 63 letters")
+
+
 def test_only_a_node_that_is_gone_is_declared_lost_or_deleted(api: ServedApi, orc: Orc) -> None:
     api.add_node("old")
     for refused in (orc("declare-lost", "old"), orc("delete", "node", "old")):
@@ -207,3 +276,43 @@ def test_only_a_node_that_is_gone_is_declared_lost_or_deleted(api: ServedApi, or
     assert orc.succeeds("declare-lost", "old", "--undo") == "node old is no longer declared lost\n"
     assert orc.succeeds("delete", "node", "old") == "node old deleted\n"
     assert orc("delete", "node", "old").exit_code == 4
+
+
+def test_why_of_a_workload_shows_reasons_what_each_node_says_and_events(orc: Orc) -> None:
+    shown = orc.succeeds("why", "web")
+    assert shown.splitlines()[:4] == [
+        "default/web",
+        "  3 replicas wanted: 2 run, 0 are starting, 0 have failed, 0 are stopping",
+        "  no node has room",
+        "  for two reasons",
+    ]
+    assert "If it were placed now:\n  2 of 2 nodes fit" in shown
+    assert "  node-2  1     fits: 0 of it, 0 % full, 0 instances" in shown
+    assert "WorkloadCreated" in shown
+
+
+def test_why_of_an_instance_there_gone_and_never_known(orc: Orc) -> None:
+    there = json.loads(orc.succeeds("why", "default.web.0.1", "-o", "json"))
+    assert there["reasons"][0] == "it is Running on node-1"
+    assert [each["node"] for each in there["explanation"]["nodes"]] == ["node-2", "node-1"]
+    gone = orc.succeeds("why", "default.web.0.9")
+    assert gone.splitlines()[1] == "  there is no instance default.web.0.9 any more"
+    unknown = orc("why", "default.nobody.0.1")
+    assert unknown.exit_code == 4
+    assert unknown.stderr == "error: nothing is known of an instance default.nobody.0.1\n"
+    strange = orc("why", "a.b.c.d")
+    assert "is no instance name" in strange.stderr
+    misspelt = orc("why", "wbe")
+    assert misspelt.exit_code == 4
+    assert "did you mean" in misspelt.stderr
+
+
+def test_why_shows_a_few_nodes_and_all_on_demand() -> None:
+    nodes = (NodeAnswer("n1", rank=1, standing="0 of it"), NodeAnswer("n2", ("is cordoned",)))
+    answer = Why(1, "default/web", (), Explanation("1 of 2 nodes fits", (), nodes))
+    few, everyone = (why_text(answer, Setting(now=0.0), most) for most in (1, None))
+    assert few.splitlines()[-2:] == [
+        "  n1    1     fits: 0 of it",
+        "  and 1 more: --all-nodes shows them",
+    ]
+    assert everyone.splitlines()[-1] == "  n2    -     is cordoned"

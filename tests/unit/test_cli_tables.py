@@ -20,6 +20,7 @@ from orchestrator.cli.kinds import Kind
 from orchestrator.cli.tables import Column, format_fields, format_table, lines_of, one_line
 from orchestrator.model.instance import PortBinding, Wanted, WorkloadInstanceStatus
 from orchestrator.model.node import Availability, NodeStatus
+from orchestrator.model.placement import Taint, TaintEffect
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.views import Node, WorkloadInstance
 from orchestrator.model.workload import Protocol
@@ -127,6 +128,8 @@ def node(name: str, address: str) -> Node:
         versions={},
         hostname="",
         instances=2,
+        taints=(Taint("gpu"), Taint("a", "b", TaintEffect.NO_EXECUTE)),
+        gpus=("T4", "A10", "T4"),
     )
 
 
@@ -141,6 +144,7 @@ def test_a_node_has_one_word_for_each_column() -> None:
     shown = dict(zip(heads, cells, strict=True))
     assert (shown["CPU"], shown["MEMORY"], shown["RUNTIMES"]) == ("1.5", "4000MB", "process,oci")
     assert (shown["CUSTOM"], shown["LABELS"]) == ("gpu=2", "disk=ssd,zone=b")
+    assert (shown["GPUS"], shown["TAINTS"]) == ("A10=1,T4=2", "gpu:NoSchedule,a=b:NoExecute")
     assert pairs_text({}) == ""
 
 
@@ -181,6 +185,13 @@ def test_the_age_of_an_instance_is_how_long_it_ran(changes: dict[str, float], ag
         "h:21000->80/tcp,h:21001->81/tcp",
         *(age, "-"),
     ]
+
+
+def test_the_devices_of_an_instance_are_shown_when_asked_for() -> None:
+    heads, cells = lines_of(
+        columns_of(Kind.INSTANCES, Setting(0)), [instance(gpus=(0, 3))], wide=True
+    )
+    assert dict(zip(heads, cells, strict=True))["GPUS"] == "0,3"
 
 
 @pytest.mark.parametrize(

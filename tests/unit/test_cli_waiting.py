@@ -17,14 +17,17 @@ from aiohttp import web
 from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.commands.get import Question
-from orchestrator.cli.errors import NotFound, ServerUnreachable, WaitTimeout
+from orchestrator.cli.errors import NotFound, Refused, ServerUnreachable, WaitTimeout
 from orchestrator.cli.following import follow_logs, follow_watch
 from orchestrator.cli.kinds import Kind
 from orchestrator.cli.output import Format
-from orchestrator.cli.waiting import Wait, gap_to_gone, gap_to_running
+from orchestrator.cli.waiting import Wait, gap_to_empty, gap_to_gone, gap_to_running
 from orchestrator.cli.watching import watch_on
 from orchestrator.model.answers import LogEntry, WatchType
+from orchestrator.model.instance import InstanceName
+from orchestrator.model.keys import InstancePlace
 from orchestrator.model.manifest import parse_manifests
+from orchestrator.model.node import Availability
 from orchestrator.model.views import Workload
 from orchestrator.model.workload import WorkloadKey, WorkloadStatus
 from tests.support.api import KEYS, World, world
@@ -72,6 +75,35 @@ def test_what_was_deleted_meanwhile_will_never_run() -> None:
 def test_it_is_gone_when_nothing_is_known_of_it() -> None:
     assert gap_to_gone(None) == ""
     assert gap_to_gone(workload(stopping=1)) == "instances left: 4"
+
+
+async def test_a_drain_is_over_when_nothing_is_left_and_fails_when_it_is_ended(
+    there: World,
+) -> None:
+    place = InstancePlace("n1", InstanceName("default", "web", 0, 1))
+    async with there.replica() as replica, ApiClient([replica.api.address]) as client:
+        await there.add_node("n1")
+        await there.assign(place)
+        await replica.view.reached(there.revision)
+        await client.set_availability("n1", Availability.DRAINING)
+        said: asyncio.Queue[str] = asyncio.Queue()
+        waiting = asyncio.create_task(Wait(client, 60.0, said.put_nowait).until_empty("n1"))
+        assert await said.get() == "node n1: instances left: 1"
+        with pytest.raises(WaitTimeout, match="node n1: instances left: 1, after"):
+            await Wait(client, 0.3, lambda _: None).until_empty("n1")
+        await there.drop(KEYS.assignment(place))
+        await waiting
+
+        await there.assign(place)
+        waiting = asyncio.create_task(Wait(client, 60.0, said.put_nowait).until_empty("n1"))
+        assert await said.get() == "node n1: instances left: 1"
+        await client.set_availability("n1", Availability.ACTIVE)
+        with pytest.raises(Refused, match="node n1 is active again: its drain was ended"):
+            await waiting
+
+
+def test_a_node_that_is_forgotten_is_empty() -> None:
+    assert gap_to_empty(None) == ""
 
 
 @pytest.fixture

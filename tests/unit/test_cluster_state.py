@@ -11,6 +11,7 @@ from orchestrator.model.instance import (
     Assignment,
     InstanceName,
     InstanceObservation,
+    Move,
     Wanted,
     WorkloadInstanceStatus,
 )
@@ -58,6 +59,7 @@ RECORDS: dict[str, tuple[ParsedKey, Record]] = {
         ParsedKey(Kind.OBSERVATION, PLACE),
         InstanceObservation(WorkloadInstanceStatus.RUNNING),
     ),
+    KEYS.move(PLACE): (ParsedKey(Kind.MOVE, PLACE), Move("by request", "node-2")),
     KEYS.event(1, "a"): (ParsedKey(Kind.EVENT, "1/a"), Event(1.0, "Started", "web", "x", "c1")),
 }
 
@@ -73,6 +75,7 @@ def table(state: ClusterState, parsed: ParsedKey) -> Mapping[object, Entry[Recor
         Kind.SESSION: state.sessions,
         Kind.ASSIGNMENT: state.assignments,
         Kind.OBSERVATION: state.observations,
+        Kind.MOVE: state.moves,
         Kind.EVENT: state.events,
         Kind.SCHEMA: {"": state.schema} if state.schema else {},
         Kind.LEADER: {"": state.leader} if state.leader else {},
@@ -237,3 +240,34 @@ def test_templates_are_found_by_assignment_and_sorted_by_generation() -> None:
         put(state, KEYS.revision(WEB, generation), template)
     assert state.template_of(PLACE) == WorkloadTemplate(SPEC.containers, stop_grace_seconds=1)
     assert state.revisions_of(WEB) == [RevisionName(WEB, number) for number in (1, 9, 10)]
+
+
+def test_a_copy_has_all_but_events_and_goes_its_own_way() -> None:
+    state = ClusterState(KEYS, 7)
+    for key, (_, record) in RECORDS.items():
+        put(state, key, record)
+    state.apply(KEYS.session("node-2"), None, 2.0)
+    orphan = PLACE._replace(node="node-2")
+    put(state, KEYS.observation(orphan), InstanceObservation(WorkloadInstanceStatus.RUNNING))
+    state.apply("/test/strange", Row(b"{}", 3, 4), 1.0)
+    told: list[ParsedKey] = []
+    state.followers.append(told.append)
+    copy = state.copy()
+    state.events.clear()
+    assert copy == state
+    assert copy.damaged
+    for key in (*RECORDS, KEYS.observation(orphan)):
+        copy.apply(key, None, 3.0)
+    assert (copy.orphans, state.orphans) == ({}, {WEB: {orphan}})
+    assert (copy.workload_keys(), copy.node_names(), copy.places_by_node) == ([], [], {})
+    assert (told, state.places_of(WEB), list(state.moves)) == ([], [PLACE], [PLACE])
+    assert state.workload_keys() == [WEB]
+
+
+def test_a_wish_to_move_is_found_by_its_workload_be_the_instance_there_or_not() -> None:
+    state = ClusterState(KEYS)
+    put(state, KEYS.move(PLACE), Move("by request"))
+    assert state.moves_of(WEB) == {PLACE: Move("by request")}
+    assert state.workload_keys() == [WEB]
+    state.apply(KEYS.move(PLACE), None, 2.0)
+    assert (state.moves_of(WEB), state.workload_keys()) == ({}, [])

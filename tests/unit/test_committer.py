@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.controller.committer import IN_FLIGHT, LeadershipLost
 from orchestrator.model.actions import Change, Place, Plan
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace, Kind
 from orchestrator.planning.plan import MAX_PART_OPS
-from store.memory.meanness import Trip
+from store.memory.meanness import Meanness, Trip
 from store.transactions import MAX_BYTES
 from store.values import KeyValue, RangeOp, prefix_end
 from tests.support.office import KEYS, Office, office
 from tests.support.planned_cluster import web
-from tests.support.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time, virtual_now
 
 
 async def events(desk: Office) -> Sequence[KeyValue]:
@@ -152,3 +153,103 @@ async def test_a_change_that_fits_no_transaction_holds_up_no_other_workload() ->
         report = await desk.committer.carry_out(made, desk.view.state)
         assert report.put_off == {unfit.workload}
         await desk.assigned(1)
+
+
+WIDE = 70
+"""Replicas of which those of two workloads do not fit into one transaction."""
+
+
+async def apply_wide(desk: Office, count: int) -> Plan:
+    """Workloads that take a transaction each; the first event's lease is there already."""
+    await desk.committer.tell("NodeJoined", "n1", "its session has begun")
+    for index in range(count):
+        await desk.apply(web(WIDE, name=f"w{index:02}"))
+    return desk.plan()
+
+
+def slow_down(desk: Office) -> None:
+    """Each of the leader's requests takes a second from now on."""
+    desk.memory.treat(Meanness(request_seconds=(1.0, 1.0)), "leader")
+
+
+@in_virtual_time
+async def test_transactions_of_different_workloads_are_under_way_at_once() -> None:
+    async with office() as desk:
+        made = await apply_wide(desk, 2 * IN_FLIGHT)
+        slow_down(desk)
+        started = virtual_now()
+        report = await desk.committer.carry_out(made, desk.view.state)
+        assert (report.committed, report.open_workloads) == (2 * IN_FLIGHT, set())
+        assert virtual_now() - started == 2.0
+        await desk.view.reached(report.revision)
+        assert len(desk.view.state.assignments) == 2 * IN_FLIGHT * WIDE
+
+
+@in_virtual_time
+async def test_after_a_conflict_none_is_begun_but_those_under_way_are_awaited() -> None:
+    async with office() as desk:
+        made = await apply_wide(desk, 4 * IN_FLIGHT)
+        await stand_in_the_way(desk, made.changes[0])
+        slow_down(desk)
+        report = await desk.committer.carry_out(made, desk.view.state)
+        begun_before_it_is_known = 2 * (IN_FLIGHT - 1)  # it takes one request, and one to ask why
+        assert report.committed == begun_before_it_is_known
+        assert len(report.conflicts) == 1
+        assert report.open_workloads == {change.workload for change in made.changes}
+        await desk.view.reached(report.revision)
+        assert len(desk.view.state.statuses) == begun_before_it_is_known
+
+
+@in_virtual_time
+async def test_one_of_many_that_meets_a_newer_leader_ends_the_term() -> None:
+    async with office() as desk:
+        made = await apply_wide(desk, 2 * IN_FLIGHT)
+        await desk.delete(KEYS.leader)
+        slow_down(desk)
+        with pytest.raises(LeadershipLost, match="another replica leads"):
+            await desk.committer.carry_out(made, desk.view.state)
+        assert not (await desk.people.range(RangeOp(KEYS.folder(Kind.ASSIGNMENT)))).kvs
+
+
+@in_virtual_time
+async def test_what_only_makes_sense_together_is_one_transaction_after_the_changes() -> None:
+    async with office() as desk:
+        for name in ("a", "b", "c"):
+            await desk.apply(web(1, name=name))
+        a, b, c = desk.plan().changes
+        report = await desk.committer.carry_out(Plan((a,), together=((b, c),)), desk.view.state)
+        assert (report.committed, report.open_workloads) == (2, set())
+        await desk.view.reached(report.revision)
+        first, second, third = (
+            desk.view.state.statuses[change.workload].mod_revision for change in (a, b, c)
+        )
+        assert first < second == third
+
+
+@pytest.mark.parametrize("is_cautious", [False, True])
+@in_virtual_time
+async def test_of_what_only_makes_sense_together_none_happens_alone(is_cautious: bool) -> None:
+    async with office() as desk:
+        for name in ("a", "b", "c"):
+            await desk.apply(web(1, name=name))
+        a, b, c = desk.plan().changes
+        await stand_in_the_way(desk, c)
+        if is_cautious:
+            await desk.committer.carry_out(Plan((c,)), desk.view.state)
+        made = Plan((a,), together=((b, c),))
+        report = await desk.committer.carry_out(made, desk.view.state)
+        assert (report.committed, report.open_workloads) == (1, {b.workload, c.workload})
+        await desk.view.reached(report.revision)
+        assert set(desk.view.state.statuses) == {a.workload}
+
+
+@in_virtual_time
+async def test_later_units_build_on_what_earlier_ones_have_written() -> None:
+    async with office() as desk:
+        await desk.apply(web(1, name="another"))
+        await desk.apply(web(LARGE))
+        another, *parts = desk.plan().changes
+        made = Plan((parts[0],), together=((another, parts[1]), (parts[2],)))
+        report = await desk.committer.carry_out(made, desk.view.state)
+        assert (report.committed, report.conflicts) == (3, [])
+        await desk.assigned(LARGE + 1)

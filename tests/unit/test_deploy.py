@@ -49,6 +49,7 @@ def test_the_example_settings_are_understood(
     kind: type[ProcessSettings], name: str, tmp_path: Path
 ) -> None:
     text = (DEPLOY / "systemd" / f"{name}.yaml").read_text()
+    text = re.sub(r"^# (?=\w+: )", "", text, flags=re.M)  # with what only some nodes need
     for word in set(text.split()):
         if word.startswith("/etc/orchestrator/") and not word.endswith(":"):
             file = tmp_path / Path(word).name

@@ -35,7 +35,12 @@ def test_help_is_that_of_the_command_itself(command: str) -> None:
 
 @pytest.mark.parametrize(
     ("command", "name", "value"),
-    [("controller", "replica", "c7"), ("agent", "node", "n7")],
+    [
+        ("controller", "replica", "c7"),
+        ("agent", "node", "n7"),
+        ("agent", "gpus", "V100M16,T4"),
+        ("agent", "resources", "licence=2.0,slots=0.5"),
+    ],
 )
 def test_show_config_prints_each_setting_and_its_source(
     command: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""The sample workload, run for real as its manifest says."""
+"""The examples: the sample workload run for real, and constraints as the API takes them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from pathlib import Path
 from urllib.error import URLError
 
 from orchestrator.model.manifest import parse_manifests
+from orchestrator.model.placement import PriorityClass, Taint, TaintEffect
+from tests.support.orc import Orc
 from tests.support.ports import free_port
+from tests.support.served_api import ServedApi
 
-WEB = Path(__file__).parents[2] / "deploy" / "examples" / "web.yaml"
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+WEB, PLACEMENT = EXAMPLES / "web.yaml", EXAMPLES / "placement.yaml"
 
 
 @contextlib.contextmanager
@@ -53,3 +57,21 @@ def test_the_sample_server_says_which_instance_answers(tmp_path: Path) -> None:
         body = fetched(f"http://127.0.0.1:{port}/", log)
     assert body.startswith("hello from default.web.0.1 on node-1, pid ")
     assert f"default.web.0.1 listens on http://127.0.0.1:{port}/" in log.read_text()
+
+
+def test_the_constraints_are_applied_and_shown() -> None:
+    with ServedApi() as served:
+        orc = Orc(served.servers)
+        applied = orc.succeeds("apply", "-f", str(PLACEMENT))
+        assert applied == "workload default/cache created\nworkload default/worker created\n"
+        described = orc.succeeds("describe", "workload", "worker")
+    for line in ("together with workload cache (by node)", "tolerates maintenance:NoExecute for"):
+        assert line in described
+
+
+def test_a_worker_bears_the_taint_that_its_comment_names_and_a_cache_does_not() -> None:
+    cache, worker = parse_manifests(PLACEMENT.read_text("utf-8"), source=PLACEMENT.name)
+    [toleration] = worker.placement.tolerations
+    assert toleration.covers(Taint("maintenance", effect=TaintEffect.NO_EXECUTE))
+    assert not cache.placement.tolerations
+    assert (cache.priority, worker.priority) == (PriorityClass.HIGH, PriorityClass.LOW)

@@ -24,13 +24,14 @@ def test_keys_are_where_the_design_puts_them() -> None:
     assert KEYS.node_report("node-1") == "/orchestrator/observed/nodes/node-1"
     assert KEYS.session("node-1") == "/orchestrator/observed/sessions/node-1"
     assert KEYS.observation(PLACE) == "/orchestrator/observed/instances/node-1/default.web.0.3"
+    assert KEYS.move(PLACE) == "/orchestrator/desired/moves/node-1/default.web.0.3"
     assert KEYS.workload_status(WEB) == "/orchestrator/observed/workloads/default/web"
     assert KEYS.event(484_321, "a1") == "/orchestrator/events/484321/a1"
 
 
 def test_a_key_tells_which_workload_it_is_a_part_of() -> None:
     keys = [KEYS.workload(WEB), KEYS.workload_status(WEB), KEYS.revision(WEB, 7)]
-    keys += [KEYS.assignment(PLACE), KEYS.observation(PLACE)]
+    keys += [KEYS.assignment(PLACE), KEYS.observation(PLACE), KEYS.move(PLACE)]
     assert {KEYS.parse(key).workload for key in keys} == {WEB}
     assert KEYS.parse(KEYS.session("node-1")).workload is None
 
@@ -77,6 +78,7 @@ def test_clusters_share_an_etcd_under_roots_of_their_own() -> None:
         "desired/instances/node-1/default.web.0.3/x",
         "desired/instances/node-1/default.web.00.3",
         "desired/instances/node-1/default.web.0",
+        "desired/instances/node_1/default.web.0.3",
         "desired/instances/node-1/.web.0.3",
         "desired/instances/node-1/default.Web.0.3",
         "desired/instances/node-1/default.web.0.1234567890",

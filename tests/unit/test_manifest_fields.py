@@ -45,6 +45,17 @@ from tests.support.manifests import WEB, complaints
         ("labels: x", "labels is 'x': it must be a mapping, of lines like 'name: value'"),
         ("restart: {backoff_seconds: 999}", "restart.max_backoff_seconds is 300: it must not be"),
         ("restart: {reset_after_seconds: x}", "restart.reset_after_seconds is 'x': it must be a"),
+        ("priority: urgent", "priority is 'urgent': it must be 'background' or 'low' or 'normal'"),
+        ("priority: High", "priority is 'High': it must be 'background' or 'low' or 'normal' or"),
+        ("priority: 7", "priority is 7: it must be 'background' or 'low' or 'normal' or 'high' or"),
+        ("gang: yes", "gang is yes: it must be true or false, without quotes"),
+        ("gang: 'true'", "gang is 'true': it must be true or false, without quotes"),
+        ("gang: [true]", "gang is a list: it must be true or false, without quotes"),
+        ("min_available: -1", "min_available is -1: it must be 0 to 100000"),
+        ("min_available: 100001", "min_available is 100001: it must be 0 to 100000"),
+        ("min_available: 50%", "min_available is '50%': it must be a whole number in plain digits"),
+        ("tolerations: []", "unknown field 'tolerations'; did you mean 'placement'?"),
+        ("placement: [a]", "placement is a list: it must be a mapping, of lines like"),
     ],
 )
 def test_a_workload_field_that_is_wrong(line: str, sentence: str) -> None:
@@ -109,8 +120,8 @@ def test_a_workload_field_that_is_wrong(line: str, sentence: str) -> None:
             "containers[0].resource_limits.cpu_cores is 0.0001: it must be 0, or 0.001 to 10000",
         ),
         (
-            "resource_limits: {gpu: 1e+10}",
-            "containers[0].resource_limits.gpu is 10000000000: it must be 0, or 0.001 to",
+            "resource_limits: {fpga: 1e+10}",
+            "containers[0].resource_limits.fpga is 10000000000: it must be 0, or 0.001 to",
         ),
         (
             "resource_limits: {memory_gb: 1}",
@@ -147,9 +158,9 @@ def test_a_container_field_that_is_wrong(line: str, sentence: str) -> None:
         ("{name: b, command: x}", "containers[1].command is 'x': it must be a list"),
         ("x", "containers[1] is 'x': it must be a mapping, of lines like 'name: value'"),
         (
-            "{name: b, command: [x], resource_requests: {gpu: 3}, resource_limits: {gpu: 2.5}}",
-            "containers[1].resource_requests.gpu is 3: it must not be more than"
-            " containers[1].resource_limits.gpu, which is 2.5",
+            "{name: b, command: [x], resource_requests: {tpu: 3}, resource_limits: {tpu: 2.5}}",
+            "containers[1].resource_requests.tpu is 3: it must not be more than"
+            " containers[1].resource_limits.tpu, which is 2.5",
         ),
     ],
 )
@@ -177,6 +188,14 @@ containers:
         "web.yaml:12: containers[1].ports[2].host_port is 8080:"
         " containers[0].ports[0].host_port has it already"
     ]
+
+
+def test_a_gang_is_placed_in_one_transaction() -> None:
+    assert complaints(f"{WEB}gang: true\nreplicas: 51") == [
+        "web.yaml:6: replicas is 51: a gang has at most 50, which are placed all at once"
+    ]
+    (gang,) = parse_manifests(f"{WEB}gang: true\nreplicas: 50\nmin_available: 51")
+    assert (gang.gang, gang.replicas, gang.min_available) == (True, 50, 51)
 
 
 def test_either_all_containers_have_an_image_or_none() -> None:

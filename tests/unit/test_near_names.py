@@ -20,6 +20,7 @@ KNOWN = ("name", "replicas", "env_vars", "host_port", "container_port", "stop_gr
         ("count", "replicas"),
         ("terminationGracePeriodSeconds", "stop_grace_seconds"),
         ("cpu", None),
+        ("gpus", None),
         ("colour", None),
         ("", None),
         ("x" * 1_000_000, None),
@@ -27,6 +28,12 @@ KNOWN = ("name", "replicas", "env_vars", "host_port", "container_port", "stop_gr
 )
 def test_the_nearest_name_if_any_is_near(written: str, meant: str | None) -> None:
     assert near_name(written, KNOWN) == meant
+
+
+@pytest.mark.parametrize("written", ["in", "IN", "notIn", "not_in", "notin", "exists"])
+def test_letter_case_is_forgiven_on_either_side(written: str) -> None:
+    known = ("In", "NotIn", "Exists", "DoesNotExist")
+    assert (near_name(written, known) or "").lower() == written.lower().replace("_", "")
 
 
 def test_how_near_is_near_enough_can_be_told() -> None:

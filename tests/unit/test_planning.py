@@ -281,8 +281,8 @@ def test_what_fits_nowhere_says_why_and_holds_nobody_up() -> None:
     cluster.settle()
     assert cluster.names() == ["0.1", "1.1"]
     assert cluster.waiting() == (
-        "slot 0 has no node: none of 2 nodes fits: n1, n2: lacks 5000 MB of memory"
-        " (free: 4000 MB of memory)",
+        "slot 0 has no node: none of 2 nodes fits: 2 lack 9000 MB of memory (most free: 4000 MB on"
+        " n1); with 5000 MB of memory less, 2 nodes would fit",
     )
     assert cluster.plan().unplaced == (replace(web(), name="a-big").key,)
 
@@ -298,7 +298,7 @@ def test_resources_and_host_ports_are_never_given_twice() -> None:
     cluster.apply(web(3, containers=(port,)))
     cluster.settle()
     assert [place.node for place in cluster.places()] == ["n1", "n2"]
-    assert any("host port 8080/tcp is taken" in each for each in cluster.waiting())
+    assert any("host port 8080/tcp taken" in each for each in cluster.waiting())
 
 
 def test_a_cordoned_node_takes_nothing_new_and_keeps_what_it_has() -> None:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.model.actions import Forget, Place, Stop
 from orchestrator.scheduler.protocol import Scheduler
 from orchestrator.scheduler.simple import SimpleScheduler
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.scheduler.vector import VectorScheduler
 from tests.support.busy_cluster import busy_cluster, shown_plan
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def test_the_busy_cluster_has_something_of_every_kind_to_decide() -> None:
     assert made.wake_at
 
 
-@pytest.mark.parametrize("scheduler", [SpreadScheduler(), SimpleScheduler()])
+@pytest.mark.parametrize("scheduler", [VectorScheduler(), SimpleScheduler()])
 def test_the_order_in_which_rows_were_read_does_not_show(scheduler: Scheduler) -> None:
     plans = {shown_plan(random.Random(seed), scheduler) for seed in range(10)}
     assert len(plans) == 1
@@ -37,7 +37,7 @@ def test_the_order_in_which_rows_were_read_does_not_show(scheduler: Scheduler) -
 
 def test_the_seed_of_hashes_does_not_show() -> None:
     plans = {_plan_of_a_process(hash_seed) for hash_seed in ("1", "2", "3")}
-    assert plans == {shown_plan(random.Random(0), SpreadScheduler()) + "\n"}
+    assert plans == {shown_plan(random.Random(0), VectorScheduler()) + "\n"}
 
 
 def _plan_of_a_process(hash_seed: str) -> str:

@@ -10,15 +10,18 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from orchestrator.cluster.view import News
 from orchestrator.controller.committer import LeadershipLost
 from orchestrator.controller.metrics import LeaderMetrics
 from orchestrator.controller.reconciler import SLICE, Reconciler, ReconcileSettings
+from orchestrator.model.explanation import Explanation
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.node import DesiredNode
 from orchestrator.model.resources import NodeResources
-from orchestrator.model.workload import ContainerConfig, WorkloadKey
-from orchestrator.scheduler.protocol import NodeSnapshot, ScheduleDecision, ScheduleRequest
-from orchestrator.scheduler.spread import SpreadScheduler
+from orchestrator.model.workload import ContainerConfig
+from orchestrator.scheduler.protocol import ScheduleDecision, ScheduleRequest
+from orchestrator.scheduler.snapshot import Snapshot
+from orchestrator.scheduler.vector import VectorScheduler
 from store.memory.meanness import LOST_REPLY, Meanness, Trip, late
 from tests.support.office import KEYS, PATIENCE_SECONDS, Office, office
 from tests.support.planned_cluster import web
@@ -32,7 +35,7 @@ THREE_GB = ContainerConfig(
 )
 
 
-class CountingScheduler(SpreadScheduler):
+class CountingScheduler:
     """`turns` tells whether anybody else runs between two calls."""
 
     def __init__(self) -> None:
@@ -40,18 +43,21 @@ class CountingScheduler(SpreadScheduler):
         self.turns: list[str] = []
 
     def schedule(
-        self, requests: Sequence[ScheduleRequest], nodes: Sequence[NodeSnapshot]
+        self, requests: Sequence[ScheduleRequest], snapshot: Snapshot
     ) -> list[ScheduleDecision]:
         self.calls.append(len({request.instance.workload for request in requests}))
         self.turns.append("a slice")
         asyncio.get_running_loop().call_soon(self.turns.append, "others")
-        return super().schedule(requests, nodes)
+        return VectorScheduler().schedule(requests, snapshot)
+
+    def explain(self, request: ScheduleRequest, snapshot: Snapshot) -> Explanation:
+        return VectorScheduler().explain(request, snapshot)
 
 
 class DeafReconciler(Reconciler):
     """No news of what changes reaches it."""
 
-    def look_again(self, workloads: frozenset[WorkloadKey], touches_nodes: bool) -> None:
+    def look_again(self, news: News) -> None:
         pass
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.instance import Assignment, InstanceName, Wanted
+from orchestrator.model.instance import (
+    Assignment,
+    ContainerObservation,
+    InstanceName,
+    InstanceObservation,
+    Wanted,
+    WorkloadInstanceStatus,
+)
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey, RevisionName
 from orchestrator.model.node import DesiredNode, Leader, NodeSession
 from orchestrator.model.records import dump, load
@@ -27,6 +35,7 @@ TEMPLATE = ParsedKey(Kind.REVISION, RevisionName(KEY, 1))
 SESSION = ParsedKey(Kind.SESSION, "node-1")
 PLACE = InstancePlace("node-1", InstanceName("default", "web", 0, 3))
 ASSIGNMENT = ParsedKey(Kind.ASSIGNMENT, PLACE)
+OBSERVATION = ParsedKey(Kind.OBSERVATION, PLACE)
 
 WEB = WorkloadDefinition("web", (ContainerConfig("server", command=("sleep", "60")),))
 ASSIGNED = Assignment("default", "web", 1, 0, 3, Wanted.RUNNING, "scaled up")
@@ -54,7 +63,29 @@ def test_records_are_json_that_a_person_can_read() -> None:
         "attempt": 3,
         "wanted": "running",
         "reason": "scaled up",
-        "failures": 0,
+    }
+
+
+def test_the_many_records_are_written_without_what_goes_without_saying() -> None:
+    preempting = replace(ASSIGNED, gpus=(0, 3), after=("default.batch.0.1",), failed_on=("n1",))
+    told = {"gpus": [0, 3], "after": ["default.batch.0.1"], "failed_on": ["n1"]}
+    assert json.loads(dump(preempting)) == json.loads(dump(ASSIGNED)) | told
+    running = InstanceObservation(
+        WorkloadInstanceStatus.RUNNING, containers=(ContainerObservation("a", exit_code=0),)
+    )
+    assert json.loads(dump(running)) == {
+        "status": "Running",
+        "containers": [{"name": "a", "exit_code": 0}],
+    }
+    assert load(OBSERVATION, dump(running)) == running
+
+
+def test_the_few_are_written_in_full() -> None:
+    assert json.loads(dump(DesiredNode())) == {
+        "availability": "active",
+        "labels": {},
+        "is_declared_lost": False,
+        "taints": [],
     }
 
 
@@ -121,6 +152,18 @@ def test_so_is_a_template() -> None:
     assert damage(TEMPLATE, value) == (
         "desired/revisions of default/web/1 is damaged:"
         " containers[0].ports[0].container_port is 0: it must be 1 to 65535"
+    )
+
+
+def test_constraints_edited_by_hand_are_held_to_the_rules_as_well() -> None:
+    unmet = [{"key": "zone", "operator": "Exists"}, {"key": "zone", "operator": "DoesNotExist"}]
+    assert damage(WORKLOAD, edited(placement={"nodes": unmet})) == (
+        "desired/workloads of default/web is damaged:"
+        " placement.nodes is 'zone, no zone': no node can meet all of that"
+    )
+    assert damage(WORKLOAD, edited(gang=True, replicas=101)) == (
+        "desired/workloads of default/web is damaged:"
+        " replicas is 101: a gang has at most 50, which are placed all at once"
     )
 
 

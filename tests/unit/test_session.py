@@ -82,6 +82,25 @@ async def test_a_session_is_kept_alive_and_trusted_all_along() -> None:
 
 
 @in_virtual_time
+async def test_the_longest_gap_between_renewals_is_remembered() -> None:
+    memory = cluster()
+    session = session_on(memory)
+    await session.open(patience())
+
+    async with kept_alive(session):
+        await asyncio.sleep(20.0)
+        assert 0.0 < session.longest_gap_seconds <= TTL_SECONDS / 3
+        memory.cut("client")
+        await asyncio.sleep(TTL_SECONDS / 2)
+        memory.resume("client")
+        await asyncio.sleep(20.0)
+        longest = session.longest_gap_seconds
+        assert TTL_SECONDS / 2 < longest < TTL_SECONDS
+        await asyncio.sleep(20.0)
+        assert session.longest_gap_seconds == longest
+
+
+@in_virtual_time
 async def test_a_lease_that_the_store_has_ended_is_lost_at_the_next_renewal() -> None:
     memory = cluster()
     session = session_on(memory)

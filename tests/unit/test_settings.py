@@ -53,7 +53,7 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(
     loaded = load_settings(ControllerSettings, {"log_level": "debug", "root": None}, file)
     settings = loaded.settings
     assert (settings.log_level, settings.root) == ("debug", "/environment/")
-    assert (settings.lease_ttl_seconds, settings.scheduler) == (7, "spread")
+    assert (settings.lease_ttl_seconds, settings.scheduler) == (7, "default")
     sources = {name: source for name, _, source in shown(loaded)}
     assert sources["log_level"] == "--log-level"
     assert sources["root"] == "ORC_ROOT"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Awaitable, Callable
 from itertools import chain, count
+from typing import Any
 
 import pytest
 
-from store.commit import commit, outcome_of, to_txn
+from store.commit import commit, send, to_txn
 from store.errors import (
     Invalid,
     LeaseNotFound,
@@ -20,6 +22,7 @@ from store.errors import (
 )
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import LOST_REPLY, LOST_REQUEST, REFUSED, Meanness, late
+from store.memory.store import MemoryStore
 from store.patience import Patience
 from store.stamps import stamp_of, stamped
 from store.transactions import (
@@ -39,7 +42,7 @@ from store.transactions import (
     Transaction,
     batched,
 )
-from store.values import Compare, DeleteOp, PutOp, RangeOp, Target
+from store.values import Compare, DeleteOp, PutOp, RangeOp, Target, Txn, TxnResult
 from tests.support.memory import memory_cluster
 from tests.support.stores import delete, get, put
 from tests.support.virtual_time import in_virtual_time, virtual_now
@@ -101,7 +104,14 @@ def test_every_mutation_is_guarded_by_its_base_and_by_the_fence() -> None:
         PutOp("/a", stamped(b"{}", op="x", base=0, fence=FENCE), 9),
         DeleteOp("/b"),
     )
-    assert txn.failure == tuple(map(RangeOp, ("/leader", "/a", "/b", "/c")))
+    assert txn.failure == ()
+
+
+def test_a_transaction_that_writes_nothing_asks_for_the_newest_state() -> None:
+    txn = to_txn(Transaction((Check("/a", 5), Check("/b", 0)), "x", FENCE))
+
+    assert txn.success == ()
+    assert txn.failure == tuple(map(RangeOp, ("/leader", "/a", "/b")))
 
 
 def test_leadership_is_a_fence_whose_revision_is_the_epoch() -> None:
@@ -110,8 +120,7 @@ def test_leadership_is_a_fence_whose_revision_is_the_epoch() -> None:
 
 async def answered(memory: MemoryCluster, transaction: AnyTransaction, *, resent: bool) -> Outcome:
     """What the store's answer to one copy means."""
-    result = await memory.connect("client").txn(to_txn(transaction))
-    return outcome_of(transaction, result, resent=resent)
+    return await send(memory.connect("client"), transaction, to_txn(transaction), resent=resent)
 
 
 @in_virtual_time
@@ -186,6 +195,77 @@ async def test_deletes_that_were_resent_have_won_when_all_is_gone() -> None:
 
     assert isinstance(await answered(memory, transaction, resent=True), Committed)
     assert isinstance(await answered(memory, transaction, resent=False), Conflict)
+
+
+class Interrupted:
+    """A store where something happens between a transaction and the reads that follow it."""
+
+    def __init__(self, store: MemoryStore, *happenings: Callable[[], Awaitable[object]]) -> None:
+        self.transactions = 0
+        self._store = store
+        self._happenings = list(happenings)
+
+    async def txn(self, txn: Txn) -> TxnResult:
+        if txn.compares:
+            self.transactions += 1
+        elif self._happenings:
+            await self._happenings.pop(0)()
+        return await self._store.txn(txn)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@in_virtual_time
+async def test_a_conflict_is_told_as_it_was_met_whatever_has_happened_since() -> None:
+    memory = memory_cluster()
+    people = memory.connect("people")
+    met = await put(people, "/a")
+
+    async def remove() -> None:
+        await delete(people, "/a")
+        await put(people, "/b")
+
+    store: Any = Interrupted(memory.connect("client"), remove)
+    outcome = await commit(store, created("/a", "/b"), patience())
+
+    assert (outcome, store.transactions) == (Conflict(("/a",), met), 1)
+
+
+@in_virtual_time
+async def test_what_has_met_with_something_that_is_history_by_now_is_sent_again() -> None:
+    memory = memory_cluster()
+    people = memory.connect("people")
+    await put(people, "/a")
+
+    async def compact() -> None:
+        await people.compact(await put(people, "/c"))
+
+    async def refuse() -> None:
+        raise Unavailable("not now")
+
+    store: Any = Interrupted(memory.connect("client"), compact, refuse)
+    outcome = await commit(store, created("/a"), patience())
+
+    assert isinstance(outcome, Conflict)
+    assert store.transactions == 3
+
+
+@in_virtual_time
+async def test_nothing_is_known_when_a_copy_is_afloat_and_the_next_one_cannot_be_judged() -> None:
+    memory = memory_cluster()
+    await put(memory.connect("people"), "/a")
+
+    async def refuse() -> None:
+        raise Unavailable("not now")
+
+    store: Any = Interrupted(memory.connect("client"), refuse)
+    memory.link("client").luck.arrange(LOST_REQUEST)
+    with pytest.raises(OutcomeUnknown):
+        await commit(store, created("/a"), patience(0.01))
+    store = Interrupted(memory.connect("client"), refuse)
+    with pytest.raises(Unavailable):
+        await commit(store, created("/a"), patience(0.0))
 
 
 def created(*keys: str, fence: Fence | None = None, lease: int = 0) -> AnyTransaction:

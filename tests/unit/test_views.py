@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.model.cluster_state import ClusterState, Row
@@ -16,6 +18,7 @@ from orchestrator.model.instance import (
 )
 from orchestrator.model.keys import InstancePlace, Keys
 from orchestrator.model.node import Availability, DesiredNode, NodeReport, NodeSession, NodeStatus
+from orchestrator.model.placement import Taint
 from orchestrator.model.records import Record, dump
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.views import (
@@ -48,6 +51,7 @@ REPORT = NodeReport(
     allocatable=NodeResources(1.5, 4000),
     labels={"zone": "a", "disk": "ssd"},
     hostname="hal",
+    gpus=("T4", "T4"),
 )
 Status = WorkloadInstanceStatus
 
@@ -79,7 +83,9 @@ def test_a_node_is_what_people_and_its_agent_say_of_it() -> None:
     state = with_instance()
     records: dict[str, Record] = {
         KEYS.node_report("node-1"): REPORT,
-        KEYS.desired_node("node-1"): DesiredNode(Availability.CORDONED, labels={"zone": "b"}),
+        KEYS.desired_node("node-1"): DesiredNode(
+            Availability.CORDONED, labels={"zone": "b"}, taints=(Taint("gpu"),)
+        ),
     }
     for key, record in records.items():
         state.apply(key, Row(dump(record), 1, 1), 10.0)
@@ -89,6 +95,7 @@ def test_a_node_is_what_people_and_its_agent_say_of_it() -> None:
     assert node.labels == {"zone": "b", "disk": "ssd"}
     assert (node.allocatable, node.hostname, node.instances) == (REPORT.allocatable, "hal", 1)
     assert node.unreachable_seconds is None
+    assert (node.taints, node.gpus) == ((Taint("gpu"),), ("T4", "T4"))
 
 
 def test_a_node_that_has_not_reported_or_reports_a_problem_is_not_ready() -> None:
@@ -143,6 +150,19 @@ def test_an_instance_is_its_assignment_with_what_its_agent_says() -> None:
     assert (instance.assigned_because, instance.failures) == ("scaled up", 2)
     assert instance.ports == observation.ports
     assert instance.containers == observation.containers
+
+
+def test_an_instance_has_its_devices_and_says_who_gives_way_to_whom() -> None:
+    preempting = Assignment(
+        *("default", "web", 1, 0, 3, Wanted.RUNNING, "the only fit"),
+        gpus=(0, 3),
+        after=("default.batch.0.1",),
+    )
+    instance = instance_of(state_of({KEYS.assignment(PLACE): preempting}), PLACE)
+    assert (instance.gpus, instance.after) == ((0, 3), ("default.batch.0.1",))
+    victim = replace(preempting, gpus=(), after=(), displaced_by="default.db.0.1")
+    instance = instance_of(state_of({KEYS.assignment(PLACE): victim}), PLACE)
+    assert (instance.gpus, instance.displaced_by) == ((), "default.db.0.1")
 
 
 def test_what_was_said_of_an_earlier_namesake_does_not_count() -> None:

@@ -44,7 +44,7 @@ async def _workload(client: ApiClient, key: WorkloadKey) -> str:
         workload = await client.workload(key)
     instances = await client.instances(namespace=key.namespace, workload=key.name)
     events = await client.events(namespace=key.namespace, subject=key.name, limit=SHOWN_EVENTS)
-    setting = await _setting(client)
+    setting = await setting_of(client)
     return describe_workload(workload, instances.items, events.items, setting, paint)
 
 
@@ -54,7 +54,7 @@ async def _instance(client: ApiClient, name: str) -> str:
     async with suggesting(client, Kind.INSTANCES, name):
         instance = await client.instance(name)
     events = await client.events(subject=name, limit=SHOWN_EVENTS)
-    return describe_instance(instance, events.items, await _setting(client), paint)
+    return describe_instance(instance, events.items, await setting_of(client), paint)
 
 
 async def _node(client: ApiClient, name: str) -> str:
@@ -64,8 +64,8 @@ async def _node(client: ApiClient, name: str) -> str:
         node = await client.node(name)
     instances = await client.instances(node=name)
     events = await client.events(subject=name, limit=SHOWN_EVENTS)
-    return describe_node(node, instances.items, events.items, await _setting(client), paint)
+    return describe_node(node, instances.items, events.items, await setting_of(client), paint)
 
 
-async def _setting(client: ApiClient) -> Setting:
+async def setting_of(client: ApiClient) -> Setting:
     return Setting(time.time(), hosts_of((await client.nodes()).items))

@@ -23,6 +23,7 @@ from orchestrator.model.manifest.values import (
     read_number,
     read_text,
     read_texts,
+    read_truth,
     read_whole_number,
 )
 from orchestrator.model.near_names import near_name
@@ -79,6 +80,7 @@ _READERS: dict[Any, Callable[[Spot], object]] = {
     str: read_text,
     int: read_whole_number,
     float: read_number,
+    bool: read_truth,
     dict[str, str]: read_texts,
 }
 
@@ -117,7 +119,7 @@ def _note_unknown(name: str, schema: dict[str, _Field], record: Spot, member: Sp
     advice = f"did you mean {near!r}?" if near else f"known here: {', '.join(schema)}"
     member.note(f"unknown field {value_text(name)}{where}; {advice}")
     if near:
-        record.findings.spoilt.add((*record.path, near))
+        record.findings.spoil((*record.path, near))
 
 
 def _missing(kind: Any, path: Path, findings: Findings) -> Any:

@@ -24,6 +24,8 @@ _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,300})")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 """As everybody reads them, not as YAML does, to which 010 is 8 and 1:30 is 90."""
 
+_TRUTH = {"true": True, "True": True, "false": False, "False": False}
+
 _READ_AS = {
     "tag:yaml.org,2002:bool": "true or false",
     "tag:yaml.org,2002:int": "a number",
@@ -133,6 +135,14 @@ def read_number(spot: Spot) -> float:
         return float(spot.node.value)
     spot.refuse(f"it must be a number in plain digits{_unquoted(spot)}")
     return 0.0
+
+
+def read_truth(spot: Spot) -> bool:
+    """Only as everybody writes it: `on` and `yes` are truth values to YAML alone."""
+    if spot.is_plain and spot.node.value in _TRUTH:
+        return _TRUTH[spot.node.value]
+    spot.refuse("it must be true or false, without quotes")
+    return False
 
 
 def _unquoted(spot: Spot) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 
 from orchestrator.model.keys import is_dns_label
@@ -12,10 +12,14 @@ from orchestrator.model.problems import Path, path_text, value_text
 MAX_TEXT_BYTES = 100_000
 """Of one text; the kernel takes no argument or variable above 128 KiB."""
 
+MAX_ITEMS = 50
+"""Of a list that nobody has reason to make long, and that is gone through again and again."""
+
 _LABEL_NAME = re.compile(
     r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII
 )
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", re.ASCII)
+_LABEL_RULE = "1 to 63 letters, digits, '.', '_' or '-', with a letter or digit at both ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +54,30 @@ def no_dns_label(path: Path, value: str) -> Iterator[Fault]:
 
 
 def unfit_labels(path: Path, labels: Mapping[str, str]) -> Iterator[Fault]:
-    allowed = "1 to 63 letters, digits, '.', '_' or '-', with a letter or digit at both ends"
     for name, value in labels.items():
         if not is_label_name(name):
-            yield Fault((*path, name), value, f"its name must be {allowed}")
-        if not _LABEL_VALUE.fullmatch(value):
-            yield Fault((*path, name), value, f"it must be empty or {allowed}")
+            yield Fault((*path, name), value, f"its name must be {_LABEL_RULE}")
+        yield from unfit_label_value((*path, name), value)
+
+
+def unfit_label_name(path: Path, name: str) -> Iterator[Fault]:
+    if not is_label_name(name):
+        yield Fault(path, name, f"it must be {_LABEL_RULE}")
+
+
+def unfit_label_value(path: Path, value: str) -> Iterator[Fault]:
+    if not _LABEL_VALUE.fullmatch(value):
+        yield Fault(path, value, f"it must be empty or {_LABEL_RULE}")
 
 
 def is_label_name(name: str) -> bool:
     """As Kubernetes has them: an optional DNS prefix and `/`, then at most 63 characters."""
     return _LABEL_NAME.fullmatch(name) is not None
+
+
+def too_many(path: Path, items: Sized, most: int = MAX_ITEMS) -> Iterator[Fault]:
+    if len(items) > most:
+        yield Fault(path, items, f"it may have at most {most} items")
 
 
 def unfit_text(path: Path, value: str) -> Iterator[Fault]:

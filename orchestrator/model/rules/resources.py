@@ -6,16 +6,20 @@ from collections.abc import Iterator
 
 from orchestrator.model.near_names import near_name
 from orchestrator.model.problems import Path, path_text, value_text
-from orchestrator.model.resources import NAMED, NodeResources
+from orchestrator.model.resources import GPU, NAMED, NodeResources
 from orchestrator.model.rules.faults import Fault, is_label_name
 
 SMALLEST_AMOUNT = 0.001
 """Sums are made in thousandths; less would count as nothing."""
 
+MAX_GPUS = 64
+"""Of one node, and so of one instance."""
+
 AMOUNT_BOUNDS: dict[str, float] = {
     "cpu_cores": 10_000,
     "memory_mb": 100_000_000,
     "disk_mb": 100_000_000_000,
+    GPU: MAX_GPUS,
 }
 MAX_CUSTOM_AMOUNT = 1_000_000_000
 
@@ -24,7 +28,7 @@ def resource_faults(path: Path, resources: NodeResources) -> Iterator[Fault]:
     for name in NAMED:
         yield from _amount_faults((*path, name), getattr(resources, name), AMOUNT_BOUNDS[name])
     for name, amount in resources.custom.items():
-        near = near_name(name, NAMED, cutoff=0.85)
+        near = _near_resource(name)
         if not is_label_name(name):
             rule = "its name must be letters, digits, '.', '_' or '-', as a label's"
             yield Fault((*path, name), amount, rule)
@@ -32,7 +36,14 @@ def resource_faults(path: Path, resources: NodeResources) -> Iterator[Fault]:
             advice = f"; did you mean {near!r}?" if near else ""
             rule = f"a resource of one's own needs another name{advice}"
             yield Fault((*path, name), amount, rule)
-        yield from _amount_faults((*path, name), amount, MAX_CUSTOM_AMOUNT)
+        yield from _amount_faults((*path, name), amount, AMOUNT_BOUNDS.get(name, MAX_CUSTOM_AMOUNT))
+
+
+def _near_resource(name: str) -> str | None:
+    """The resource of ours that `name` must be a slip for; a `vgpu` may well be their own."""
+    if name == GPU:
+        return None
+    return near_name(name, NAMED, cutoff=0.85) or near_name(name, (GPU,), cutoff=1)
 
 
 def _amount_faults(path: Path, amount: float, most: float) -> Iterator[Fault]:

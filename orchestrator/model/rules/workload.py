@@ -19,6 +19,8 @@ from orchestrator.model.rules.faults import (
     unfit_labels,
     unfit_text,
 )
+from orchestrator.model.rules.gpus import gpu_faults
+from orchestrator.model.rules.placement import placement_faults
 from orchestrator.model.rules.resources import over_limit, resource_faults
 from orchestrator.model.workload import (
     ContainerConfig,
@@ -29,12 +31,15 @@ from orchestrator.model.workload import (
 )
 
 MAX_REPLICAS = 100_000
+MAX_GANG = 50
+"""Replicas of a gang: they are placed in one transaction."""
 MAX_CONTAINERS = 100
 MAX_PORTS = 100
 DAY_SECONDS = 86_400
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "replicas": (0, MAX_REPLICAS),
+    "min_available": (0, MAX_REPLICAS),
     "stop_grace_seconds": (0, DAY_SECONDS),
     "lost_after_seconds": (0, 7 * DAY_SECONDS),
     "backoff_seconds": (0, DAY_SECONDS),
@@ -52,10 +57,19 @@ def definition_faults(spec: WorkloadDefinition) -> Iterator[Fault]:
     """Every rule that a definition breaks; none means that it can be run as it stands."""
     yield from no_dns_label(("name",), spec.name)
     yield from no_dns_label(("namespace",), spec.namespace)
-    yield from _out_of_bounds((), spec, "replicas", "lost_after_seconds")
+    yield from replica_faults(spec)
+    yield from _out_of_bounds((), spec, "lost_after_seconds", "min_available")
     yield from unfit_labels(("labels",), spec.labels)
     yield from _restart_faults(("restart",), spec.restart)
     yield from template_faults(spec.template())
+
+
+def replica_faults(spec: WorkloadDefinition) -> Iterator[Fault]:
+    """All that can be wrong with the number of replicas."""
+    yield from _out_of_bounds((), spec, "replicas")
+    if spec.gang and spec.replicas > MAX_GANG:
+        rule = f"a gang has at most {MAX_GANG}, which are placed all at once"
+        yield Fault(("replicas",), spec.replicas, rule)
 
 
 def _out_of_bounds(path: Path, record: object, *names: str) -> Iterator[Fault]:
@@ -86,6 +100,8 @@ def template_faults(template: WorkloadTemplate) -> Iterator[Fault]:
         for index, each in enumerate(containers)
     )
     yield from repeated(_port_identities(template))
+    yield from gpu_faults(containers)
+    yield from placement_faults(("placement",), template.placement)
 
 
 def _container_faults(

@@ -1,0 +1,108 @@
+"""Why a workload or an instance is as it is, and what the nodes would say to one more like it."""
+
+from __future__ import annotations
+
+from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.explanation import Explanation
+from orchestrator.model.instance import Assignment, InstanceName, Wanted
+from orchestrator.model.keys import InstancePlace
+from orchestrator.model.views import observation_of, status_of
+from orchestrator.model.workload import WorkloadKey
+from orchestrator.planning.draft import Draft
+from orchestrator.planning.filling import failures_by_node
+from orchestrator.planning.members import members_of
+from orchestrator.planning.occupancy import Occupancy
+from orchestrator.scheduler.protocol import Scheduler, ScheduleRequest
+
+
+def workload_reasons(state: ClusterState, key: WorkloadKey) -> tuple[str, ...]:
+    """What is wanted, what there is, and all that waits. Empty if nobody knows the workload."""
+    desired, status = state.workloads.get(key), state.statuses.get(key)
+    if desired is None and status is None:
+        return ()
+    wanted = desired.record.spec.replicas if desired else 0
+    is_deleted = "" if desired else "it was deleted; "
+    if status is None:
+        return (f"{is_deleted}{wanted} replicas wanted; the leader has not seen it yet",)
+    counts = status.record
+    there = (
+        f"{counts.running} run, {counts.pending} are starting, {counts.failed} have failed,"
+        f" {counts.stopping} are stopping"
+    )
+    return (f"{is_deleted}{wanted} replicas wanted: {there}", *counts.waiting)
+
+
+def instance_reasons(state: ClusterState, place: InstancePlace) -> tuple[str, ...]:
+    """The last decision on it, how it fares, and why it is where it is."""
+    record = state.assignments[place].record
+    observation = observation_of(state, place)
+    reasons = [f"it is {status_of(state, place).value} on {place.node}{_with_devices(record)}"]
+    if record.wanted is Wanted.STOPPED:
+        reasons.append(f"it is to stop: {record.reason}")
+    else:
+        reasons.append(f"it was placed there because: {record.reason}")
+    if record.displaced_by:
+        reasons.append(f"it gives way to {record.displaced_by}")
+    if record.after:
+        reasons.append(f"it starts when these have ended: {', '.join(record.after)}")
+    if observation is not None and observation.reason:
+        reasons.append(f"its node says: {observation.reason}")
+    if record.failed_on:
+        nodes = ", ".join(record.failed_on)
+        reasons.append(f"its slot has failed {record.failures} times in a row, on {nodes}")
+    return tuple(reasons)
+
+
+def _with_devices(record: Assignment) -> str:
+    if not record.gpus:
+        return ""
+    noun = "gpu" if len(record.gpus) == 1 else "gpus"
+    return f", with {noun} {', '.join(map(str, record.gpus))}"
+
+
+def gone_reasons(state: ClusterState, name: InstanceName) -> tuple[str, ...]:
+    """Of an instance that has no assignment any more: who has its slot now."""
+    holders = [
+        each for each in state.places_of(name.workload_key) if each.instance.slot == name.slot
+    ]
+    reasons = [f"there is no instance {name} any more"]
+    for holder in holders:
+        record = state.assignments[holder].record
+        reasons.append(f"its slot is held by {holder.instance} on {holder.node}: {record.reason}")
+    if not holders:
+        reasons.append("nobody holds its slot")
+    return tuple(reasons)
+
+
+def explain_workload(
+    state: ClusterState, key: WorkloadKey, occupancy: Occupancy, scheduler: Scheduler, now: float
+) -> Explanation | None:
+    """What the nodes would say to one more of it; None if it is not wanted."""
+    desired = state.workloads.get(key)
+    if desired is None:
+        return None
+    request = _request(state, key, desired.record.generation, occupancy, now)
+    return scheduler.explain(request, occupancy.snapshot())
+
+
+def explain_instance(
+    state: ClusterState,
+    place: InstancePlace,
+    occupancy: Occupancy,
+    scheduler: Scheduler,
+    now: float,
+) -> Explanation:
+    """What the nodes would say to it if it were to be placed anew, its own place being free."""
+    record = state.assignments[place].record
+    key = place.instance.workload_key
+    request = _request(state, key, record.generation, occupancy, now)
+    return scheduler.explain(request, occupancy.without(place))
+
+
+def _request(
+    state: ClusterState, key: WorkloadKey, generation: int, occupancy: Occupancy, now: float
+) -> ScheduleRequest:
+    members = {member.place: member for member in members_of(state, key, now)}
+    draft = Draft(key, None, generation, members, 0)
+    name = InstanceName(key.namespace, key.name, 0, 0)
+    return ScheduleRequest(name, occupancy.shape(key, generation), failures_by_node(draft))

@@ -1,0 +1,1 @@
+"""Which GPUs of which node: placement policies over plain columns."""

@@ -1,0 +1,54 @@
+"""Several things at once, never more than so many, and what one of them may raise."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orchestrator.controller.lanes import in_lanes
+
+
+async def test_all_is_done_and_never_more_at_once_than_there_are_lanes() -> None:
+    done: list[int] = []
+    busy = most = 0
+
+    async def work(item: int) -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0)
+        busy -= 1
+        done.append(item)
+
+    await in_lanes(3, range(10), work)
+
+    assert (sorted(done), most) == (list(range(10)), 3)
+
+
+async def test_the_first_error_comes_as_it_is_and_ends_the_rest() -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def work(item: int) -> None:
+        begun.append(item)
+        try:
+            await asyncio.sleep(0)
+            if item == 1:
+                raise LookupError("this one")
+            await asyncio.Event().wait()
+        finally:
+            ended.append(item)
+
+    with pytest.raises(LookupError, match="this one"):
+        await in_lanes(3, range(10), work)
+
+    assert begun == [0, 1, 2]
+    assert sorted(ended) == [0, 1, 2]
+
+
+async def test_nothing_to_do_is_done_at_once() -> None:
+    async def work(_item: object) -> None:
+        raise AssertionError("there is none")
+
+    await in_lanes(3, (), work)
