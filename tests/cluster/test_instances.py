@@ -89,8 +89,12 @@ async def test_a_command_that_does_not_exist_is_named(operator: Operator) -> Non
         "command 'no-such-command' is not found on the PATH of its node: install it there, or"
         " correct `command`"
     )
-    waiting = (await operator.workload("absent")).status.waiting
-    assert any("300 s after 2 failures in a row" in sentence for sentence in waiting), waiting
+
+    async def waiting() -> tuple[str, ...]:
+        return (await operator.workload("absent")).status.waiting
+
+    (sentence,) = await until(waiting)
+    assert "300 s after 2 failures in a row" in sentence
 
 
 async def test_a_host_port_that_a_stranger_has_is_named(operator: Operator) -> None:
