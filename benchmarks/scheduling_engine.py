@@ -23,6 +23,7 @@ from orchestrator.model.placement import (
     TopologySpread,
 )
 from orchestrator.model.workload import WorkloadKey
+from orchestrator.process.collector import set_survivors_aside
 from orchestrator.scheduler.facts import NodeFacts
 from orchestrator.scheduler.protocol import AssignNode, ScheduleRequest, Shape
 from orchestrator.scheduler.snapshot import Snapshot
@@ -70,6 +71,8 @@ def cases(*, is_quick: bool) -> list[Case]:
 
 
 def measure(report: Report, *, is_quick: bool) -> None:
+    """With Python's collector set as the controllers have it."""
+    set_survivors_aside()
     for case in cases(is_quick=is_quick):
         print(f"{case.name} on {case.nodes:,} nodes", file=sys.stderr, flush=True)
         snapshot, requests = cluster(case.nodes), list(requests_of(case))

@@ -264,5 +264,5 @@ def _kind(request: ScheduleRequest) -> tuple[object, ...]:
     whatever else its members differ in: what its first one prefers counts for all."""
     if request.shape.gang:
         return (id(request.shape),)
-    failures = tuple(sorted(request.failed_on.items()))
+    failures = tuple(sorted(request.failed_on.items())) if request.failed_on else ()
     return id(request.shape), failures, request.prefer, request.may_displace
