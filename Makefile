@@ -41,7 +41,7 @@ check: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	$(PYTEST) --quiet -m "not slow" $(IN_PARALLEL) tests/unit tests/properties tests/test_tidy.py
+	$(PYTEST) --quiet -m "not slow" $(IN_PARALLEL) tests/unit tests/test_tidy.py
 
 fmt: .venv/installed-dev
 	.venv/bin/ruff format .
