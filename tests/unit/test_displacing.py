@@ -121,7 +121,7 @@ def test_who_gave_way_waits_for_room_and_is_remembered() -> None:
     assert names(cluster, "low") == ["0.2"]
 
 
-def test_who_gave_way_does_not_make_others_give_way() -> None:
+def where_low_was_displaced_and_bg_might_be() -> PlannedCluster:
     cluster = full_of(
         sized("bg", 1, 4, priority=PriorityClass.BACKGROUND),
         sized("low", 1, 4, priority=LOW),
@@ -132,6 +132,11 @@ def test_who_gave_way_does_not_make_others_give_way() -> None:
     cluster.apply(sized("high", 1, 4, priority=HIGH))
     cluster.settle()
     cluster.say_of_node(bg.node, DesiredNode())
+    return cluster
+
+
+def test_who_gave_way_does_not_make_others_give_way() -> None:
+    cluster = where_low_was_displaced_and_bg_might_be()
     cluster.settle()
     assert (names(cluster, "high"), names(cluster, "low"), names(cluster, "bg")) == (
         ["0.1"],
@@ -141,16 +146,7 @@ def test_who_gave_way_does_not_make_others_give_way() -> None:
 
 
 def test_an_instance_of_the_same_workload_that_was_not_displaced_may_displace() -> None:
-    cluster = full_of(
-        sized("bg", 1, 4, priority=PriorityClass.BACKGROUND),
-        sized("low", 1, 4, priority=LOW),
-        nodes=2,
-    )
-    [bg] = cluster.state.places_of(key("bg"))
-    cluster.say_of_node(bg.node, DesiredNode(Availability.CORDONED))
-    cluster.apply(sized("high", 1, 4, priority=HIGH))
-    cluster.settle()
-    cluster.say_of_node(bg.node, DesiredNode())
+    cluster = where_low_was_displaced_and_bg_might_be()
     cluster.apply(sized("low", 2, 4, priority=LOW))
     cluster.settle()
     assert names(cluster, "low") == ["1.1"]
