@@ -34,6 +34,7 @@ ZONES = 3
 TAINTED_EVERY = 10
 TOLERANT = Placement(tolerations=(Toleration("dedicated", value="batch"),))
 BY_ZONE = Placement(spread=(TopologySpread("zone"),))
+BY_NODE = Placement(spread=(TopologySpread(NODE_KEY),))
 APART = Affinity(labels={"app": "bench"}, topology_key=NODE_KEY)
 WITH_DB = Affinity(workload="db", topology_key="zone")
 
@@ -59,6 +60,7 @@ def cases(*, is_quick: bool) -> list[Case]:
         Case("batches of 100", 5_000, 1_500 // share, 100, aim="at least 100,000"),
         Case("each of its own shape", 5_000, 9_000 // share, 1, aim="at least 3,000"),
         Case("zone spread, max skew 1", 5_000, 300 // share, 100, BY_ZONE, "at least 20,000"),
+        Case("spread by node, max skew 1", 5_000, 40 // share, 100, BY_NODE),
         Case("apart from its own, by node", 5_000, 40 // share, 100, apart, "at least 20,000"),
         Case(
             "with another workload, by zone", 5_000, 300 // share, 100, with_db, "at least 20,000"

@@ -14,6 +14,7 @@ from orchestrator.api.responses import Streams
 from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.cluster_state import ClusterState
+from orchestrator.planning.loss import MASS_LOSS_FRACTION
 from orchestrator.scheduler.protocol import Scheduler
 
 
@@ -35,6 +36,7 @@ class Api:
     address: str
     scheduler: Scheduler
     warnings: Callable[[], Iterable[str]] = _no_warnings
+    mass_loss_fraction: float = MASS_LOSS_FRACTION
     read_patience_seconds: float = 5.0
     heartbeat_seconds: float = 10.0
     streams: Streams = field(default_factory=Streams)

@@ -63,4 +63,4 @@ async def on_a_copy(api: Api, think: Callable[[Scene], T]) -> T:
 def _brain(api: Api) -> Brain:
     scheduler = api.scheduler
     has_filters = isinstance(scheduler, VectorScheduler) and bool(scheduler.filters)
-    return Brain(scheduler, has_filters)
+    return Brain(scheduler, has_filters, api.mass_loss_fraction)

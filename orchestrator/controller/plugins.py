@@ -54,10 +54,16 @@ class Patience:
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Raises `PluginStalled` when time is up, and at once while the plug-in is left alone."""
+        """Raises `PluginStalled` when time is up, and at once while the plug-in is left alone.
+
+        What another thread does holds up no lease, so it costs nothing of the leader's share.
+        """
         began = self._clock()
         if began < self._rests_until:
             raise PluginStalled(self._sentence())
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         if began - self._window_since >= WINDOW_SECONDS:
             self._window_since, self._spent = began, 0.0
         try:
@@ -78,11 +84,8 @@ class Patience:
 
 @contextmanager
 def alarm(seconds: float, sentence: str) -> Iterator[None]:
-    """Raises `PluginStalled` in the middle of what is done meanwhile. Signals come to the main
-    thread only; what another thread does holds up nobody."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Raises `PluginStalled` in the middle of what is done meanwhile, in the main thread: signals
+    come to that one only."""
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
         raise PluginStalled(sentence)

@@ -104,7 +104,16 @@ async def _serve(
     app = new_app(settings, registry, health)
     async with client_session(settings) as agents:
         writer = DesiredWriter(view, events, rng=rng)
-        api = Api(view, writer, agents, settings.replica, settings.url, scheduler, lambda: warnings)
+        api = Api(
+            view,
+            writer,
+            agents,
+            settings.replica,
+            settings.url,
+            scheduler,
+            lambda: warnings,
+            settings.mass_loss_fraction,
+        )
         mount_api(app, api)
         async with serving(app, settings), asyncio.TaskGroup() as tasks:
             log.info("serving", url=settings.url)

@@ -12,7 +12,9 @@ others do not change. They go on a heap; a node that is picked comes back with i
 
 *With them*, nodes that are in the same domain of every rule form a *cell*: whatever is picked,
 they stay in order among themselves. Each cell has a heap; a pick compares the heads of the cells
-that are open.
+that are open. Of cells that have a domain to themselves, those of equal counts stay in order too,
+until one of them is picked: so of those only the first `k` can be chosen, and a domain for each of
+5,000 nodes costs no more than a few.
 """
 
 from __future__ import annotations
@@ -82,9 +84,14 @@ def pick_by_cells(
     if not len(places):
         return []
     cells, domains = _cells(places, rules)
-    order = np.lexsort((places, ranking.costs[places], cells))
+    costs = ranking.costs[places]
+    order = np.lexsort((places, costs, cells))
     starts = np.searchsorted(cells[order], np.arange(domains.shape[1] + 1))
-    spans = [order[low : min(high, low + count)] for low, high in pairwise(starts.tolist())]
+    heads = order[starts[:-1]]
+    chosen = _first_of_like(places[heads], costs[heads], domains, rules, count)
+    domains = domains[:, chosen]
+    ends = np.minimum(starts[chosen + 1], starts[chosen] + count).tolist()
+    spans = [order[low:high] for low, high in zip(starts[chosen].tolist(), ends, strict=True)]
     kept = places[np.concatenate(spans)].tolist()
     candidates = _candidates(field, ranking, kept, count, snapshot)
     ends = accumulate((len(span) for span in spans), initial=0)
@@ -157,9 +164,36 @@ def _cells(
     places: NDArray[np.int64], rules: Sequence[DomainRule]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Each place's cell, and [rule, cell]: the domain that the cell is in."""
-    codes = np.stack([rule.codes[places] for rule in rules])
-    domains, cells = np.unique(codes, axis=1, return_inverse=True)
-    return cells.reshape(-1), domains
+    codes = [rule.codes[places] for rule in rules]
+    cells, firsts = _classes(codes)
+    return cells, np.stack([each[firsts] for each in codes])
+
+
+def _classes(columns: Sequence[Column]) -> tuple[Column, Column]:
+    """The class of each entry, alike in all columns; and the first entry of each class. Values
+    are not negative, and at most as large as some millions."""
+    classes = np.zeros_like(columns[0])
+    for column in columns:
+        classes = classes * (int(column.max()) + 1) + column
+        _, firsts, classes = np.unique(classes, return_index=True, return_inverse=True)
+    return classes, firsts
+
+
+def _first_of_like(
+    places: Column, costs: Column, domains: Column, rules: Sequence[DomainRule], count: int
+) -> Column:
+    """Of the cells, those that can be among `count` picks, by their heads: for a rule that gives
+    each cell a domain of its own, equal counts are alike."""
+    alike = []
+    for rule, codes in zip(rules, domains, strict=True):
+        is_apart = bool((np.bincount(codes) <= 1).all())
+        no_domain = len(rule.counts) - 1
+        alike.append(np.where(codes == no_domain, 0, rule.counts[codes] + 1) if is_apart else codes)
+    classes, firsts = _classes(alike)
+    order = np.lexsort((places, costs, classes))
+    starts = np.searchsorted(classes[order], np.arange(len(firsts)))
+    nth = np.arange(len(order)) - starts[classes[order]]
+    return np.sort(order[nth < count])
 
 
 def _best_cell(

@@ -3,7 +3,8 @@ not be looked at one by one.
 
 A node's *ladder* for a resource has the sums of the largest claims that could go: of the largest,
 of the two largest, and so on. Where the third rung is the first that reaches a shortage, three is
-a lower bound, whichever they are.
+a lower bound, whichever they are. Of one workload no more are on it than its budget allows: where
+budgets are used up, nodes are passed over without a look at them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.model.resources import GPU
-from orchestrator.scheduler.facts import Column, bounded
+from orchestrator.scheduler.facts import Column, Mask, bounded
 from orchestrator.scheduler.feasibility import fitting_gpus
 from orchestrator.scheduler.protocol import Shape
 from orchestrator.scheduler.snapshot import Claim, Snapshot
@@ -36,6 +37,14 @@ class Ladders:
         self._claims = [claim for _, claim in staying]
         self._places = np.array([at for at, _ in staying], dtype=np.int64)
         self._ranks = np.array([each.shape.priority.rank for each in self._claims], dtype=np.int64)
+        workloads = {each.shape.workload: at for at, each in enumerate(self._claims)}
+        budgets = {each: snapshot.budget(each) for each in workloads}
+        self._workloads = np.array(
+            [workloads[each.shape.workload] for each in self._claims], dtype=np.int64
+        )
+        self._budgets = np.array(
+            [_at_most(budgets[each.shape.workload]) for each in self._claims], dtype=np.int64
+        )
         self._known: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._going: dict[str, Column] = defaultdict(lambda: np.zeros(self._nodes, dtype=np.int64))
         for at, held in enumerate(snapshot.claims):
@@ -79,7 +88,8 @@ class Ladders:
     def _sums(self, name: str, rank: int) -> NDArray[np.int64]:
         able = np.flatnonzero(self._ranks <= rank)
         held = np.array([_held(self._claims[each], name) for each in able.tolist()], dtype=np.int64)
-        places = self._places[able]
+        affordable = self._are_affordable(able, held)
+        places, held = self._places[able[affordable]], held[affordable]
         order = np.lexsort((-held, places))
         places, held = places[order], held[order]
         nth = np.arange(len(places)) - np.searchsorted(places, places)
@@ -87,6 +97,20 @@ class Ladders:
         largest = np.zeros((self._nodes, RUNGS), dtype=np.int64)
         largest[places[is_rung], nth[is_rung]] = held[is_rung]
         return largest.cumsum(axis=1)
+
+    def _are_affordable(self, able: NDArray[np.int64], held: NDArray[np.int64]) -> Mask:
+        """Of each workload on each node, the largest claims, as many as its budget allows."""
+        groups = self._places[able] * (len(self._claims) + 1) + self._workloads[able]
+        order = np.lexsort((-held, groups))
+        sorted_groups = groups[order]
+        nth = np.empty(len(able), dtype=np.int64)
+        nth[order] = np.arange(len(able)) - np.searchsorted(sorted_groups, sorted_groups)
+        are_affordable: Mask = nth < self._budgets[able]
+        return are_affordable
+
+
+def _at_most(budget: int | None) -> int:
+    return RUNGS if budget is None else budget
 
 
 def _held(claim: Claim, name: str) -> int:

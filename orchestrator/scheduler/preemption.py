@@ -153,6 +153,8 @@ class Displacer:
             key=lambda each: (each.shape.priority.rank, each.instance),
         )
         able = [each for each in able if is_in_the_way(each)]
+        if not fits_without(trial, shape, at, (*leaving, *able)):
+            return ()
         sets = chain.from_iterable(combinations(able, size) for size in sizes)
         for some in islice(sets, MAX_SETS):
             if fits_without(trial, shape, at, (*leaving, *some)) and self._affords(some, trial):

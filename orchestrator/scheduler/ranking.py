@@ -60,9 +60,21 @@ def preference(
     if shape.gpu is None and facts.has_gpus.any() and not facts.has_gpus.all():
         parts.append(-GPU_POINTS * facts.has_gpus.astype(np.int64))
     parts += [facts.has_image(image) * np.int64(IMAGE_POINTS) for image in sorted(shape.images)]
-    parts += [rule.points()[rule.codes] for rule in rules]
+    parts += _points_by_domain(rules)
     parts += extra
     return sum(parts[1:], start=parts[0]) if parts else None
+
+
+def _points_by_domain(rules: Sequence[DomainRule]) -> list[Column]:
+    """By node. What goes by the same domains is added up by domain first: of those who keep away
+    there may be one rule for each workload that is around."""
+    sums: dict[int, tuple[Column, Column]] = {}
+    for rule in rules:
+        points = rule.points()
+        if (known := sums.get(id(rule.codes))) is not None:
+            points = points + known[1]
+        sums[id(rule.codes)] = rule.codes, points
+    return [points[codes] for codes, points in sums.values()]
 
 
 @dataclass(frozen=True, slots=True)

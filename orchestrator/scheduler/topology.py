@@ -36,7 +36,8 @@ class DomainRule:
     The last entry of `counts` is for the nodes without the label. `weight` None: closed domains
     refuse; else what a domain that meets (affinity) or breaks (the others) the rule is worth.
     `is_own`: instances of the very shape count, so that it changes as they are placed. `term` is
-    the shape's own that it comes from; None if it is another workload's.
+    the shape's own that it comes from; None if it is another workload's. `eligible` are the domains
+    in which any node could take the shape at all: only those count for the spread.
     """
 
     kind: RuleKind
@@ -48,7 +49,7 @@ class DomainRule:
     term: Affinity | TopologySpread | None = None
     max_skew: int = 0
     min_domains: int = 0
-    eligible: NDArray[np.bool_] | None = None
+    eligible: NDArray[np.int64] | None = None
 
     def is_open(self) -> NDArray[np.bool_]:
         """By domain: whether one more instance may go there."""
@@ -61,7 +62,7 @@ class DomainRule:
             if self.is_own and not self.counts[:-1].any():
                 is_open[:] = True  # the first one makes its domain the one
         else:
-            is_open = self.excess() <= 0
+            is_open = self.counts < self.lowest() + self.max_skew
         is_open[-1] = False
         return is_open
 
@@ -69,7 +70,8 @@ class DomainRule:
         """By domain: what it adds to or takes from the worth of its nodes."""
         assert self.weight is not None
         if self.kind is RuleKind.SPREAD:
-            points = -self.weight * np.maximum(self.excess(), 0)
+            most = self.lowest() + self.max_skew
+            points = -self.weight * np.maximum(self.counts + 1 - most, 0)
             points[-1] = points[:-1].min(initial=0) - self.weight  # no domain at all: after all
             return points
         sign = 1 if self.kind is RuleKind.AFFINITY else -1
@@ -77,14 +79,10 @@ class DomainRule:
         points[-1] = 0
         return points
 
-    def excess(self) -> Column:
-        """By domain: by how much one more instance would be too many."""
-        return self.counts + 1 - self.lowest() - self.max_skew
-
     def lowest(self) -> int:
-        """The count of the emptiest domain in which any node could take the shape at all."""
+        """The count of the emptiest eligible domain; 0 if there are too few of them."""
         assert self.eligible is not None
-        counts = self.counts[:-1][self.eligible]
+        counts = self.counts[self.eligible]
         return 0 if len(counts) < max(self.min_domains, 1) else int(counts.min())
 
     @property
@@ -163,9 +161,9 @@ def _spread(
         is_own=True,
     )
     rule.term, rule.max_skew, rule.min_domains = spread, spread.max_skew, spread.min_domains
-    eligible = np.zeros(len(rule.counts), dtype=np.bool_)
-    eligible[rule.codes[candidates]] = True
-    rule.eligible = eligible[:-1]
+    is_eligible = np.zeros(len(rule.counts), dtype=np.bool_)
+    is_eligible[rule.codes[candidates]] = True
+    rule.eligible = np.flatnonzero(is_eligible[:-1])
     return rule
 
 

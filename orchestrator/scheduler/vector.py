@@ -13,7 +13,7 @@ from orchestrator.model.explanation import Explanation
 from orchestrator.model.placement import GpuPolicyName, Strategy
 from orchestrator.scheduler.batch import Pick, pick_by_cells, pick_plainly
 from orchestrator.scheduler.explain import explain, why_not
-from orchestrator.scheduler.facts import Column
+from orchestrator.scheduler.facts import Column, Mask
 from orchestrator.scheduler.feasibility import (
     Field,
     candidates,
@@ -41,6 +41,9 @@ from orchestrator.scheduler.topology import DomainRule
 Why = Callable[[str, int], str]
 """The reason for a node, by its name and cost."""
 
+MOST_TURNS = 100
+"""Nodes that are told of in a policy's order: each is asked for by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class VectorScheduler:
@@ -67,7 +70,10 @@ class VectorScheduler:
             said = explain(snapshot, request.shape, self.filters)
         except PluginError as error:
             return Explanation(str(error), (), ())
-        return _ranked(said, Call(self, snapshot).ranking_of(request))
+        call = Call(self, snapshot)
+        if call.goes_by_policy(request.shape):
+            return _in_turn(said, snapshot, call.turns_by_policy(request), self.gpu_policy)
+        return _ranked(said, call.ranking_of(request))
 
 
 @dataclass(slots=True)
@@ -81,9 +87,8 @@ class Call:
     displacer: Displacer = field(default_factory=Displacer)
 
     def decide(self, batch: list[ScheduleRequest]) -> list[ScheduleDecision]:
-        """For requests that differ in their name only."""
-        request = batch[0]
-        if problem := impossible(request.shape):
+        """For requests that differ in their name only, but for those of a gang."""
+        if problem := impossible(batch[0].shape):
             return [Error(problem)] * len(batch)
         before = (self.trial.copy(), self.displacer.copy()) if self.scheduler.filters else None
         try:
@@ -94,36 +99,44 @@ class Call:
             return [NoPlacement(str(error))] * len(batch)
 
     def _decide(self, batch: list[ScheduleRequest]) -> list[ScheduleDecision]:
-        request = batch[0]
-        is_gang = request.shape.gang and request.shape.workload not in self.trial.presence
+        shape = batch[0].shape
+        is_gang = shape.gang and shape.workload not in self.trial.presence
         before = (self.trial.copy(), self.displacer.copy()) if is_gang else None
-        made: list[ScheduleDecision] = list(self._place(request, len(batch)))
+        made: dict[int, ScheduleDecision] = {}
+        for places in _by_shape(batch):
+            decided = self._decide_alike([batch[at] for at in places])
+            made.update(zip(places, decided, strict=True))
+        refused = [each for each in made.values() if isinstance(each, NoPlacement)]
+        if before and refused:
+            return self._refuse_gang(len(batch), refused, *before)
+        return [made[at] for at in range(len(batch))]
+
+    def _decide_alike(self, batch: list[ScheduleRequest]) -> list[ScheduleDecision]:
+        """For requests of one shape."""
+        made: list[ScheduleDecision] = list(self._place(batch[0], len(batch)))
         while len(made) < len(batch):
             displacing = self._displace(batch[len(made)])
             if displacing is None:
                 break
             made.append(displacing)
-        missing = len(batch) - len(made)
-        if before and missing:
-            return self._refuse_gang(batch, len(made), *before)
-        if missing:
-            made += [NoPlacement(self._why_not(request))] * missing
+        if missing := len(batch) - len(made):
+            made += [NoPlacement(self._why_not(batch[0]))] * missing
         return made
 
     def _refuse_gang(
-        self, batch: list[ScheduleRequest], placed: int, trial: Snapshot, displacer: Displacer
+        self, count: int, refused: list[NoPlacement], trial: Snapshot, displacer: Displacer
     ) -> list[ScheduleDecision]:
         """All or none: what was tried for the first ones is taken back."""
-        why = self._why_not(batch[0])
         self.trial, self.displacer = trial, displacer
-        reason = f"a gang is placed as a whole, and only {placed} of {len(batch)} fit: {why}"
-        return [NoPlacement(reason)] * len(batch)
+        fitting, why = count - len(refused), refused[0].reason
+        reason = f"a gang is placed as a whole, and only {fitting} of {count} fit: {why}"
+        return [NoPlacement(reason)] * count
 
     def _why_not(self, request: ScheduleRequest) -> str:
         return why_not(self.trial, request.shape, self.scheduler.filters)
 
     def _place(self, request: ScheduleRequest, count: int) -> list[AssignNode]:
-        if request.shape.placement.strategy is None and self._concerns_gpus(request.shape):
+        if self.goes_by_policy(request.shape):
             return self._place_by_policy(request, count)
         if request.shape.gpu is not None:
             return self._place_on_gpus(request, count)
@@ -155,9 +168,7 @@ class Call:
             mask = rules.mask()
             if not mask.any():
                 break
-            grades = self._ranking(request, rules.rules).costs >> POINTS_SHIFT
-            allowed = mask & (grades == grades[mask].min())
-            place, gpus = self._gpu_placing().choose(self.trial, shape, allowed)
+            place, gpus = self._policy_choice(shape, mask, self._grades(request, rules.rules))
             gpus = gpus or gpus_without(self.trial, shape, place, ()) or ()
             self.trial.take(shape, [place], [gpus])
             name, fitting = self.trial.facts.names[place], int(mask.sum())
@@ -165,14 +176,37 @@ class Call:
             made.append(AssignNode(name, why, gpus))
         return made
 
+    def _grades(self, request: ScheduleRequest, rules: Sequence[DomainRule]) -> Column:
+        """The lowest is preferred, whatever the policy."""
+        return self._ranking(request, rules).costs >> POINTS_SHIFT
+
+    def _policy_choice(
+        self, shape: Shape, mask: Mask, grades: Column
+    ) -> tuple[int, tuple[int, ...]]:
+        allowed = mask & (grades == grades[mask].min())
+        return self._gpu_placing().choose(self.trial, shape, allowed)
+
+    def turns_by_policy(self, request: ScheduleRequest) -> list[int]:
+        """The first of the nodes that fit, in the order in which one more instance takes them."""
+        rules = field_of(self.trial, request.shape, self.scheduler.filters)
+        mask, grades = rules.mask().copy(), self._grades(request, rules.rules)
+        turns: list[int] = []
+        while mask.any() and len(turns) < MOST_TURNS:
+            turns.append(self._policy_choice(request.shape, mask, grades)[0])
+            mask[turns[-1]] = False
+        return turns
+
+    def goes_by_policy(self, shape: Shape) -> bool:
+        """Whether GPUs decide. They do also for what asks for none, where there are but nodes
+        with GPUs: it takes what they need."""
+        if shape.placement.strategy is not None:
+            return False
+        return shape.gpu is not None or bool(self.trial.facts.has_gpus.all())
+
     def _gpu_placing(self) -> GpuPlacing:
         if self.gpu_placing is None:
             self.gpu_placing = GpuPlacing(self.scheduler.gpu_policy, self.trial, self.requests)
         return self.gpu_placing
-
-    def _concerns_gpus(self, shape: Shape) -> bool:
-        """Also what asks for none, where there are but nodes with GPUs: it takes what they need."""
-        return shape.gpu is not None or bool(self.trial.facts.has_gpus.all())
 
     def _pick(self, request: ScheduleRequest, count: int) -> tuple[list[Pick], Why]:
         """The places of as many as find one, and why those."""
@@ -254,6 +288,21 @@ def _ranked(said: Explanation, ranking: Ranking) -> Explanation:
     return replace(said, nodes=(*nodes, *(each for each in said.nodes if each.refusals)))
 
 
+def _in_turn(
+    said: Explanation, snapshot: Snapshot, turns: list[int], policy: GpuPolicyName
+) -> Explanation:
+    """With the nodes that a policy takes first, in their turn."""
+    turn_of = {snapshot.facts.names[place]: turn for turn, place in enumerate(turns, 1)}
+    told = [
+        replace(each, rank=turn, standing=f"number {turn} by the GPU policy {policy.value}")
+        if (turn := turn_of.get(each.node))
+        else each
+        for each in said.nodes
+    ]
+    last = len(told)
+    return replace(said, nodes=tuple(sorted(told, key=lambda each: each.rank or last + 1)))
+
+
 def _moves(rule: DomainRule, count: int) -> bool:
     """Whether a batch of that many changes the rule's answer while it is placed."""
     return count > 1 and rule.is_own and not rule.is_local
@@ -263,6 +312,15 @@ def _kind(request: ScheduleRequest) -> tuple[object, ...]:
     """Alike are those that differ in nothing but their names. A gang is decided on in one batch,
     whatever else its members differ in: what its first one prefers counts for all."""
     if request.shape.gang:
-        return (id(request.shape),)
+        return (request.shape.workload,)
     failures = tuple(sorted(request.failed_on.items())) if request.failed_on else ()
     return id(request.shape), failures, request.prefer, request.may_displace
+
+
+def _by_shape(batch: Sequence[ScheduleRequest]) -> list[list[int]]:
+    """Where in the batch those of one shape are: a gang's members with pins have shapes of their
+    own, and come first, since they have no choice."""
+    places: dict[Shape, list[int]] = {}
+    for at, request in enumerate(batch):
+        places.setdefault(request.shape, []).append(at)
+    return sorted(places.values(), key=lambda group: not batch[group[0]].shape.pins)

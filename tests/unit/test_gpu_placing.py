@@ -144,3 +144,19 @@ def test_gpus_without_other_resources() -> None:
     nodes = [NodeFacts("n1", {}, gpus=("A",))]
     bare = Shape(WorkloadKey("default", "web"), gpu=GpuNeed(400, 1))
     assert told(placed(nodes, (bare, 3))) == ["n1[0]", "n1[0]", "-"]
+
+
+@pytest.mark.parametrize("policy", list(GpuPolicyName))
+def test_why_here_and_not_there_is_answered_by_what_decides(policy: GpuPolicyName) -> None:
+    """The order that is told is the one in which they are taken, one after the other."""
+    facts = [node("n1", "A", "A"), node("n2", "A"), node("n3", "B", "A"), node("n4")]
+    scheduler, wanted = VectorScheduler(gpu_policy=policy), shape("half", 0.5)
+    snapshot = Snapshot.of(facts, {})
+    request = ScheduleRequest(InstanceName("default", "half", 0, 1), wanted)
+    (decision,) = scheduler.schedule([request], snapshot)
+    first, *others = scheduler.explain(request, snapshot).nodes
+    assert isinstance(decision, AssignNode)
+    assert (first.node, first.rank) == (decision.node, 1)
+    assert first.standing == f"number 1 by the GPU policy {policy.value}"
+    assert [each.rank for each in others] == [2, 3, 0]
+    assert others[-1].node == "n4"

@@ -7,6 +7,8 @@ from typing import Any
 
 from orchestrator.model.placement import Affinity, NodeSelector, PriorityClass, Taint
 from orchestrator.model.workload import GpuNeed, WorkloadKey
+from orchestrator.scheduler.ladders import Ladders
+from orchestrator.scheduler.preemption import MAX_VICTIMS
 from orchestrator.scheduler.protocol import (
     AssignNode,
     NoPlacement,
@@ -172,6 +174,17 @@ def test_budgets_are_honoured() -> None:
     nodes.holds("n1", low(cpu=1), 4)
     assert outcomes(nodes, high(2), budget=lambda _: 1) == ["-"]
     assert outcomes(nodes, high(2), budget=lambda _: 2) == ["n1 < low low"]
+
+
+def test_where_budgets_are_used_up_nodes_are_passed_over_unseen() -> None:
+    nodes = cluster("n1", "n2")
+    nodes.holds("n1", low("a"), 4)
+    nodes.holds("n2", low("a"), 2)
+    nodes.holds("n2", low("b"), 2)
+    snapshot = nodes.snapshot()
+    snapshot.budget = {WorkloadKey("default", "a"): 1}.get
+    fewest = Ladders(snapshot).fewest(snapshot, high(2), LOW.rank)
+    assert fewest.tolist() == [MAX_VICTIMS + 1, 2]
 
 
 def test_who_has_no_budget_left_is_passed_over_for_others() -> None:

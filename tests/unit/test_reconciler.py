@@ -16,7 +16,7 @@ from orchestrator.controller.metrics import LeaderMetrics
 from orchestrator.controller.reconciler import SLICE, Reconciler, ReconcileSettings
 from orchestrator.model.explanation import Explanation
 from orchestrator.model.instance import WorkloadInstanceStatus
-from orchestrator.model.node import DesiredNode
+from orchestrator.model.node import DesiredNode, NodeReport, NodeSession
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import ContainerConfig
 from orchestrator.scheduler.protocol import ScheduleDecision, ScheduleRequest
@@ -160,6 +160,63 @@ async def test_room_that_a_failed_commit_leaves_goes_to_the_next_who_waits_for_i
         await desk.delete(KEYS.workload(next_one.key))
         await asyncio.sleep(5.0)
         assert [place.instance.workload for place in desk.view.state.assignments] == ["c"]
+
+
+async def join(desk: Office, node: str) -> None:
+    has = NodeResources(cpu_cores=4, memory_mb=4000)
+    await desk.put(KEYS.session(node), NodeSession(node))
+    await desk.view.reached(await desk.put(KEYS.node_report(node), NodeReport("", has, has)))
+
+
+@asynccontextmanager
+async def vanishing_before_the_commit(desk: Office, *keys: str) -> AsyncIterator[None]:
+    """a and b need a node each, c needs little; b is meant for n2, of which these rows go while
+    the plan is on its way to the store."""
+    await join(desk, "n2")
+    for name in "ab":
+        await desk.apply(web(1, name=name, containers=(THREE_GB,), lost_after_seconds=10.0))
+    await desk.apply(web(1, name="c"))
+    desk.link.luck.arrange(Trip(request_seconds=1.0))
+    async with leading(desk):
+        await asyncio.sleep(0.5)
+        assert not desk.view.state.assignments
+        for key in keys:
+            await desk.delete(key)
+        await asyncio.sleep(5.0)
+        yield
+
+
+def placed(desk: Office) -> list[str]:
+    places = desk.view.state.assignments
+    return sorted(f"{each.instance.workload} on {each.node}" for each in places)
+
+
+def waiting(desk: Office, name: str) -> str:
+    return " ".join(desk.view.state.statuses[web(name=name).key].record.waiting)
+
+
+@in_virtual_time
+async def test_what_is_meant_for_a_node_that_is_removed_before_the_commit_is_placed_anew() -> None:
+    async with office() as desk:
+        rows = (KEYS.session("n2"), KEYS.node_report("n2"))
+        async with vanishing_before_the_commit(desk, *rows):
+            assert placed(desk) == ["a on n1", "c on n1"]
+            assert "none of 1 node fits: 1 lacks 3000 MB of memory" in waiting(desk, "b")
+            assert desk.view.state.statuses[web(name="b").key].record.attempt_floor == 1
+            await join(desk, "n3")
+            await desk.assigned(3)
+            assert placed(desk) == ["a on n1", "b on n3", "c on n1"]
+
+
+@in_virtual_time
+async def test_what_is_meant_for_a_node_that_falls_silent_before_the_commit_is_replaced() -> None:
+    """Its agent may have seen the assignment before it was cut off: nothing shall run twice."""
+    async with office() as desk, vanishing_before_the_commit(desk, KEYS.session("n2")):
+        assert placed(desk) == ["a on n1", "b on n2", "c on n1"]
+        assert "replaced when node n2 has been unreachable for 10 s" in waiting(desk, "b")
+        await join(desk, "n3")
+        await desk.assigned(4)
+        assert placed(desk) == ["a on n1", "b on n2", "b on n3", "c on n1"]
 
 
 @in_virtual_time

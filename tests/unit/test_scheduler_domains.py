@@ -215,3 +215,15 @@ def test_only_hard_rules_are_filters_and_each_says_what_it_is() -> None:
         ("loner keeps away from workload web (by zone)", [False, True]),
         ("zone, at most 1 apart", [True, True]),
     ]
+
+
+def test_where_each_node_is_a_domain_those_with_equally_many_come_in_their_turn() -> None:
+    """There are more of them than instances: that most need not be looked at must not show."""
+    made = PlacingCluster()
+    for number in range(8):
+        made.node(f"n{number}", zone="ab"[number // 4])
+    made.holds("n0", shape(), 2)
+    made.holds("n1", shape("db", 2))
+    by_node = TopologySpread("node", max_skew=3)
+    assert made.place(asked(shape(spread=(by_node,)), 3)) == "n2 n3 n4"
+    assert made.place(asked(shape(spread=(by_node, BY_ZONE)), 3)) == "n4 n5 n2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,3 +214,20 @@ def test_one_that_stalls_is_broken_off_and_left_alone_for_a_while() -> None:
     scores = (TimedScore("slow", slow, Patience("slow", clock)),)
     (decision,) = decided(VectorScheduler(scores=scores), WEB)
     assert decision == AssignNode("n0", f"of 3 nodes that fit, n0 has the fewest of it (0); {told}")
+
+
+def test_thinking_ahead_in_a_thread_costs_nothing_of_the_leaders_share() -> None:
+    """What-if asks the same plug-ins; only the main thread renews the lease."""
+    now = [0.0]
+    patience = Patience("slow", lambda: now[0])
+
+    def think_for_long() -> None:
+        with patience.limited():
+            now[0] += 10.0
+
+    thread = threading.Thread(target=think_for_long)
+    thread.start()
+    thread.join()
+    assert now == [10.0]
+    with patience.limited():
+        now[0] += 0.1

@@ -130,8 +130,8 @@ class ExpectedFill:
             return
         rows = np.fromiter(self._stale, dtype=np.int64)
         self._stale.clear()
-        worths = self._worth.of_gaps(table.model[rows, None], table.free[rows]).sum(axis=2)
-        self._worths[:, rows] = worths + self._worth.of_rest(table.rest[rows])
+        gaps = self._worth.of_gaps(table.model[rows, None], table.free[rows])
+        self._worths[:, rows] = np.einsum("prd->pr", gaps) + self._worth.of_rest(table.rest[rows])
 
 
 def _graded(lost: Ints, free: Ints) -> Ints:

@@ -68,11 +68,13 @@ class CostMemory:
             self._versions[list(rows)] += 1
 
     def forget(self) -> None:
-        self._remembered.clear()
+        """The rule has changed: no cost stands any more. The columns do; they are filled anew."""
+        if self._table is not None:
+            self._versions += 1
 
     def cheapest(self, table: GpuTable, demand: GpuDemand, allowed: Mask | None) -> Choice | None:
         if table is not self._table:
-            self.forget()
+            self._remembered.clear()
             self._table, self._versions = table, np.zeros(len(table.free), dtype=np.int64)
         if not len(table.free):
             return None

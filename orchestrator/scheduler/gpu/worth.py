@@ -60,7 +60,7 @@ def worth_of(demands: Counted, table: GpuTable) -> Worth:
     there are of each model, not what is free of them."""
     asking = [(demand, number) for demand, number in demands if demand.count]
     prices = _prices(asking, table.rest.shape[1])
-    gaps = _gaps(asking, prices, _devices_by_model(table))
+    gaps = _gaps(asking, prices, _devices_by_model(table)).transpose(1, 2, 0)
     return Worth(prices, np.rint(gaps * UNIT).astype(np.int64).reshape(len(prices), -1))
 
 
@@ -72,48 +72,65 @@ def _devices_by_model(table: GpuTable) -> Floats:
 def _prices(asking: Counted, resources: int) -> Ints:
     """A vector of zeros, then for each resource alone PRICES quantiles of the GPU that comes
     with a unit of it."""
+    rest = np.array([demand.rest for demand, _ in asking], dtype=np.int64)
+    rest = rest.reshape(len(asking), resources)
+    totals = np.array([demand.gpu_total for demand, _ in asking], dtype=np.float64)
+    numbers = np.array([number for _, number in asking], dtype=np.int64)
     vectors = [np.zeros(resources, dtype=np.int64)]
     for column in range(resources):
-        yields = sorted(
-            (demand.gpu_total / demand.rest[column], number)
-            for demand, number in asking
-            if demand.rest[column] > 0
-        )
-        for each in _quantiles(yields):
+        needs = rest[:, column] > 0
+        for each in _quantiles(totals[needs] / rest[needs, column], numbers[needs]):
             vector = np.zeros(resources, dtype=np.int64)
             vector[column] = round(each * UNIT)
             vectors.append(vector)
     return np.array(vectors)
 
 
-def _quantiles(weighted: Sequence[tuple[float, int]]) -> list[float]:
-    if not weighted:
+def _quantiles(values: Floats, weights: Ints) -> list[float]:
+    if not len(values):
         return []
-    cumulated = np.cumsum([weight for _, weight in weighted])
+    order = np.argsort(values)
+    cumulated = weights[order].cumsum()
     wanted = (np.arange(PRICES) + 0.5) / PRICES * cumulated[-1]
     places = np.searchsorted(cumulated, wanted)
-    return sorted({weighted[place][0] for place in places})
+    return sorted(set(values[order[places]].tolist()))
 
 
 def _gaps(asking: Counted, prices: Ints, devices: Floats) -> Floats:
-    """[prices, models, cells] in milli-units, by the recursion, for all models and prices at
-    once. `devices[model]` is the number of them."""
-    rates, costs = _rates(asking, devices), _costs(asking, prices)
-    sizes = np.array([demand.gpu_milli for demand, _ in asking], dtype=np.int64)
-    offers = np.zeros((CELLS + 1, len(devices)))
-    np.add.at(offers, -(-sizes // CELL), rates)
-    profits = np.zeros((CELLS + 1, len(prices), len(devices)))
-    np.add.at(profits, -(-sizes // CELL), (sizes[:, None] - costs)[:, :, None] * rates[:, None, :])
-    offers, profits = offers.T, profits.transpose(1, 2, 0)
+    """[cells, prices, models] in milli-units, by the recursion, for all models and prices at
+    once. `devices[model]` is the number of them.
+
+    As many cells as the smallest demand has are worked out together: whatever fills a gap of one
+    of them leaves less than any of them.
+    """
+    offers, profits = _offers(asking, prices, devices)
     end = max(1, sum(number * demand.count for demand, number in asking)) / OFFERS
-    fitting, earned = offers.cumsum(axis=1) + end, profits.cumsum(axis=2)
+    fitting, earned = offers.cumsum(axis=0) + end, profits.cumsum(axis=0)
+    sizes = np.flatnonzero(offers.any(axis=(1, 2)))
+    smallest = int(sizes.min(initial=CELLS))
     gaps = np.zeros(profits.shape)
-    for cells in range(1, CELLS + 1):
-        smaller = gaps[:, :, cells - 1 :: -1]
-        later = np.einsum("mk,pmk->pm", offers[:, 1 : cells + 1], smaller)
-        filled = (earned[:, :, cells] + later) / fitting[:, cells]
-        gaps[:, :, cells] = filled.clip(min=0)
+    for first in range(smallest, CELLS + 1, smallest):
+        last = min(first + smallest, CELLS + 1)
+        partial = sizes[sizes + smallest < last]  # what is left beside the others is worth nothing
+        left = (np.arange(first, last)[:, None] - partial).clip(min=0)
+        later = (offers[partial] * gaps[left]).sum(axis=1)
+        gaps[first:last] = ((earned[first:last] + later) / fitting[first:last]).clip(min=0)
     return gaps
+
+
+def _offers(asking: Counted, prices: Ints, devices: Floats) -> tuple[Floats, Floats]:
+    """[cells, 1, models] and [cells, prices, models]: the rate of the demands of that size, and
+    what it brings in."""
+    rates, costs = _rates(asking, devices), _costs(asking, prices)
+    milli = np.array([demand.gpu_milli for demand, _ in asking], dtype=np.int64)
+    order = np.argsort(milli, kind="stable")
+    sizes, starts = np.unique(-(-milli[order] // CELL), return_index=True)
+    offers = np.zeros((CELLS + 1, 1, len(devices)))
+    profits = np.zeros((CELLS + 1, len(prices), len(devices)))
+    rates, worths = rates[order, None, :], (milli[:, None] - costs)[order, :, None]
+    offers[sizes] = np.add.reduceat(rates, starts, axis=0)
+    profits[sizes] = np.add.reduceat(worths * rates, starts, axis=0)
+    return offers, profits
 
 
 def _rates(asking: Counted, devices: Floats) -> Floats:
