@@ -13,7 +13,7 @@ from orchestrator.model.workload import WorkloadDefinition
 _DEFINITION = TypeAdapter(WorkloadDefinition)
 _ABSENT = object()
 _MAX_SHOWN = 60
-_NAMES = ("name", "key", "workload", "topology_key")
+_NAMES = ("name", "key", "workload", "topology_key", "path")
 """What tells the items of a list apart, of whichever kind they are."""
 _SECRETIVE = "env_vars"
 """Passwords are handed to processes in their environment: its values are never shown."""

@@ -28,6 +28,7 @@ from orchestrator.model.rules.faults import Fault, too_many, unfit_labels
 from orchestrator.model.views import is_declared_lost
 from store.transactions import Check, Delete, Put
 
+MAX_VOLUMES_AT_ONCE = 100
 LAPSED = "no longer declared lost: its agent has come back since"
 
 
@@ -76,7 +77,9 @@ def _unfit(faults: Iterable[Fault]) -> ConfigError:
 
 
 def remove_node(state: ClusterState, name: str, precondition: Precondition = ANYTHING) -> Intent:
-    """Forget a node whose agent is gone; the leader then forgets what is assigned to it."""
+    """Forget a node whose agent is gone, and the data on it; the leader then forgets what is
+    assigned to it. Volumes that one transaction does not hold are left to whoever takes the name:
+    data on a node that is not there hold nobody."""
     desired, report, session = _rows_of(state, name)
     if session.base:
         return _alive(name, "stop its agent first, then delete it", session)
@@ -84,9 +87,16 @@ def remove_node(state: ClusterState, name: str, precondition: Precondition = ANY
         return refused(no_such_node(state, name), desired, report, session)
     if broken := precondition.broken(desired.base):
         return precondition_failed(f"node {name}", broken, desired)
+    volumes = state.volumes_on(name)
     deletes = [Delete(row.key, row.base) for row in (desired, report) if row.base]
+    deletes += [
+        Delete(state.keys.volume(each), state.volumes[each].mod_revision)
+        for each in volumes[:MAX_VOLUMES_AT_ONCE]
+    ]
     count = len(state.places_by_node.get(name, ()))
-    happening = Happening("NodeRemoved", name, f"removed by request, with {count} instances on it")
+    data = f" and the data of {len(volumes)} volumes" if volumes else ""
+    reason = f"removed by request, with {count} instances{data} on it"
+    happening = Happening("NodeRemoved", name, reason)
     return Intent((*deletes, session), Outcome.DELETED, desired.base, happening=happening)
 
 

@@ -129,12 +129,14 @@ def _template(state: ClusterState, key: WorkloadKey, generation: int) -> Workloa
 
 
 def _highest_generation(state: ClusterState, key: WorkloadKey) -> int:
-    """Of all revisions that are still there: from an earlier life of that name, or damaged."""
+    """Of all revisions that are still there: from an earlier life of that name, or damaged; and of
+    image pins, which must not be taken for those of another template."""
     prefix = state.keys.revisions(key)
     damaged = [row[len(prefix) :] for row in state.damaged if row.startswith(prefix)]
     return max(
         (
             *(name.generation for name in state.revisions_of(key)),
+            *(name.generation for name in state.image_pins_of(key)),
             *(int(text) for text in damaged if text.isascii() and text.isdecimal()),
         ),
         default=0,

@@ -21,7 +21,12 @@ from store.patience import Clock
 from store.protocol import Store
 from store.transactions import Conflict, Mutation
 
-OF_PROGRESS = frozenset({Kind.ASSIGNMENT, Kind.OBSERVATION, Kind.WORKLOAD_STATUS})
+OF_PROGRESS = frozenset(
+    {
+        *(Kind.ASSIGNMENT, Kind.OBSERVATION, Kind.WORKLOAD_STATUS),
+        *(Kind.VOLUME, Kind.IMAGE_PINS),
+    }
+)
 OF_NODES = frozenset({Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION})
 
 

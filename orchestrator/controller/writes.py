@@ -45,6 +45,9 @@ def mutations_of(change: Change, state: ClusterState) -> tuple[Mutation, ...]:
         entry = state.templates[name]
         key = keys.revision(name.workload, name.generation)
         mutations.append(Delete(key, entry.mod_revision))
+    for name in change.forgotten_image_pins:
+        key = keys.image_pins(name.workload, name.generation)
+        mutations.append(Delete(key, state.image_pins[name].mod_revision))
     return tuple(mutations)
 
 

@@ -62,12 +62,14 @@ class Change:
 
     The status is written along with every change of the set of instances: it serialises them,
     and remembers the attempts already used. `status` None: forget the workload altogether.
+    `forgotten_image_pins` go with the templates that they are of, or have none any more.
     """
 
     workload: WorkloadKey
     actions: tuple[Action, ...] = ()
     status: WorkloadStatus | None = None
     forgotten_revisions: tuple[RevisionName, ...] = ()
+    forgotten_image_pins: tuple[RevisionName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ its clock with another's; a new leader simply starts counting afresh.
 
 A record that cannot be read is set aside in `damaged` with the reason. Its last good version
 stays in force, so that bad bytes stop nothing that runs, but under the new revision: the next
-write by the key's owner heals it. A session or a node's report of which no version was ever good
-counts as there all the same.
+write by the key's owner heals it. A session, a node's report or a volume of which no version was
+ever good counts as there all the same.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 from orchestrator.model.errors import StateError
+from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation, Move
-from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
+from orchestrator.model.keys import (
+    InstancePlace,
+    Keys,
+    Kind,
+    ParsedKey,
+    RevisionName,
+    VolumePlace,
+)
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.records import Schema, load
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.volume import NodeVolume
 from orchestrator.model.workload import (
     DesiredWorkload,
     WorkloadKey,
@@ -85,6 +94,8 @@ class ClusterState:
     assignments: dict[InstancePlace, Entry[Assignment]] = field(default_factory=dict)
     moves: dict[InstancePlace, Entry[Move]] = field(default_factory=dict)
     observations: dict[InstancePlace, Entry[InstanceObservation]] = field(default_factory=dict)
+    volumes: dict[VolumePlace, Entry[NodeVolume]] = field(default_factory=dict)
+    image_pins: dict[RevisionName, Entry[ImagePins]] = field(default_factory=dict)
     events: dict[str, Entry[Event]] = field(default_factory=dict)
     damaged: dict[str, Damage] = field(default_factory=dict)
     releases: int = field(default=0, compare=False)
@@ -95,6 +106,10 @@ class ClusterState:
     places_by_node: dict[str, set[InstancePlace]] = field(default_factory=dict)
     orphans: dict[WorkloadKey, set[InstancePlace]] = field(default_factory=dict)
     _revisions: dict[WorkloadKey, set[RevisionName]] = field(default_factory=dict, repr=False)
+    _pins: dict[WorkloadKey, set[RevisionName]] = field(default_factory=dict, repr=False)
+    _volumes_by_slot: dict[tuple[WorkloadKey, int], set[VolumePlace]] = field(
+        default_factory=dict, repr=False
+    )
     _moves_by_workload: dict[WorkloadKey, set[InstancePlace]] = field(
         default_factory=dict, repr=False
     )
@@ -105,6 +120,8 @@ class ClusterState:
             Kind.ASSIGNMENT: self.assignments,
             Kind.MOVE: self.moves,
             Kind.OBSERVATION: self.observations,
+            Kind.VOLUME: self.volumes,
+            Kind.IMAGE_PINS: self.image_pins,
             Kind.WORKLOAD: self.workloads,
             Kind.WORKLOAD_STATUS: self.statuses,
             Kind.REVISION: self.templates,
@@ -186,9 +203,12 @@ class ClusterState:
             assert isinstance(name, InstancePlace)
             workload = name.instance.workload_key
             _index(self._moves_by_workload, workload, name, is_present=is_present)
-        elif parsed.kind is Kind.REVISION:
-            assert isinstance(name, RevisionName)
-            _index(self._revisions, name.workload, name, is_present=is_present)
+        elif isinstance(name, RevisionName):
+            index = self._revisions if kind is Kind.REVISION else self._pins
+            _index(index, name.workload, name, is_present=is_present)
+        elif isinstance(name, VolumePlace):
+            slot = (name.volume.workload_key, name.volume.slot)
+            _index(self._volumes_by_slot, slot, name, is_present=is_present)
 
     def _note_orphan(self, place: InstancePlace) -> None:
         is_orphan = place in self.observations and place not in self.assignments
@@ -202,11 +222,24 @@ class ClusterState:
     def workload_keys(self) -> list[WorkloadKey]:
         """Every workload that is wanted, or that something is left of, in order."""
         known = (self.workloads, self.places_by_workload, self.statuses, self._revisions)
-        return sorted({*self._moves_by_workload, *(key for each in known for key in each)})
+        left = (*self._moves_by_workload, *self._pins)
+        return sorted({*left, *(key for each in known for key in each)})
 
     def revisions_of(self, workload: WorkloadKey) -> list[RevisionName]:
         """The templates that are kept of a workload, oldest first."""
         return sorted(self._revisions.get(workload, ()))
+
+    def image_pins_of(self, workload: WorkloadKey) -> list[RevisionName]:
+        """The generations of which somebody has looked up the images, oldest first."""
+        return sorted(self._pins.get(workload, ()))
+
+    def volumes_of(self, workload: WorkloadKey, slot: int) -> list[VolumePlace]:
+        """The data of a slot, by node, then volume: of any generation, and of earlier workloads
+        of that name."""
+        return sorted(self._volumes_by_slot.get((workload, slot), ()))
+
+    def volumes_on(self, node: str) -> list[VolumePlace]:
+        return sorted(place for place in self.volumes if place.node == node)
 
     def moves_of(self, workload: WorkloadKey) -> dict[InstancePlace, Move]:
         """What people want to leave its node, be it there or gone by now."""
@@ -254,9 +287,12 @@ _UNREAD: dict[Kind, Any] = {
         runtimes=(),
         problem="its report cannot be read: restart its agent, which writes it anew",
     ),
+    Kind.VOLUME: NodeVolume(created_at=0.0, note="its record cannot be read"),
+    Kind.IMAGE_PINS: ImagePins(),
 }
-"""What counts by being there, whatever it says: a session is proof of life, and no node has been
-removed from the cluster while its report is there."""
+"""What counts by being there, whatever it says: a session is proof of life, no node has been
+removed from the cluster while its report is there, data are where their row is, and image pins have
+to be deleted some day."""
 
 
 def _releases_room(kind: Kind, entry: Entry[Any] | None) -> bool:

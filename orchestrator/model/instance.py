@@ -150,18 +150,22 @@ class PortBinding:
 
 @dataclass(frozen=True, slots=True)
 class ContainerObservation:
-    """`exit_code` is 128 + n for signal n; None while it runs or when nobody saw it end."""
+    """`exit_code` is 128 + n for signal n; None while it runs or when nobody saw it end. `image` is
+    the pinned reference of what it was made from; empty for a plain process."""
 
     name: str
     id: str = ""
     pid: int | None = None
     exit_code: int | None = None
     reason: str = ""
+    image: str = ""
+    is_oom_killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceObservation:
-    """The record under `observed/instances/<node>/<instance>`, by that node's agent.
+    """The record under `observed/instances/<node>/<instance>`, by that node's agent. `address` is
+    its own on the node's network; empty if it has the node's, or none.
 
     Times are seconds since 1970 on the node's own clock; only their difference means anything
     to anybody else. `assignment` is the create_revision of the assignment that it answers.
@@ -175,6 +179,7 @@ class InstanceObservation:
     containers: tuple[ContainerObservation, ...] = ()
     started_at: float | None = None
     finished_at: float | None = None
+    address: str = ""
 
     @property
     def lived_seconds(self) -> float:

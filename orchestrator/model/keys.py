@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from orchestrator.model.errors import ConfigError, StateError
 from orchestrator.model.instance import InstanceName, is_counter
+from orchestrator.model.volume import VolumeName
 from orchestrator.model.workload import WorkloadKey
 
 DEFAULT_ROOT = "/orchestrator/"
@@ -48,6 +49,8 @@ class Kind(StrEnum):
     NODE_REPORT = "observed/nodes"  # /<node>
     SESSION = "observed/sessions"  # /<node>
     OBSERVATION = "observed/instances"  # /<node>/<instance>
+    VOLUME = "observed/volumes"  # /<node>/<volume>
+    IMAGE_PINS = "observed/images"  # /<namespace>/<workload>/<generation>
     WORKLOAD_STATUS = "observed/workloads"  # /<namespace>/<workload>
     LEADER = "leader"
     EVENT = "events"  # /<hour>/<event>
@@ -80,14 +83,17 @@ OWNERS: dict[Kind, Owners] = {
     Kind.NODE_REPORT: Owners((Role.AGENT,), deleters=(Role.API,)),
     Kind.SESSION: Owners((Role.AGENT,), deleters=(Role.AGENT,)),
     Kind.OBSERVATION: Owners((Role.AGENT,), deleters=(Role.AGENT, Role.LEADER)),
+    Kind.VOLUME: Owners((Role.AGENT,), deleters=(Role.AGENT, Role.API)),
+    Kind.IMAGE_PINS: Owners((Role.AGENT,), deleters=(Role.LEADER,)),
     Kind.WORKLOAD_STATUS: Owners((Role.LEADER,), deleters=(Role.LEADER,)),
     Kind.LEADER: Owners((Role.CANDIDATE,), deleters=(Role.CANDIDATE,)),
     Kind.EVENT: Owners((Role.API, Role.LEADER)),
 }
 """One writer each, but for events, which are only ever created. What a node that is gone has left
-behind is deleted for it: its report by the API, when people remove the node, and what it observed
-of instances by the leader, which forgets them. The leader also deletes a wish to move that has been
-carried out, or whose instance is gone."""
+behind is deleted for it: its report and its volumes by the API, when people remove the node, and
+what it observed of instances by the leader, which forgets them. The leader also deletes a wish to
+move that has been carried out, or whose instance is gone. Image pins are created by whichever agent
+needs them first, and never change."""
 
 
 class RevisionName(NamedTuple):
@@ -108,11 +114,24 @@ class InstancePlace(NamedTuple):
         return f"{self.node}/{self.instance}"
 
 
+class VolumePlace(NamedTuple):
+    """A local volume and the node that has it."""
+
+    node: str
+    volume: VolumeName
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.volume}"
+
+
+Name = WorkloadKey | RevisionName | InstancePlace | VolumePlace | str
+
+
 class ParsedKey(NamedTuple):
-    """`name` is a WorkloadKey, RevisionName, InstancePlace, or the node's or event's text."""
+    """`name` is what tells records of that kind apart, or the node's or event's text."""
 
     kind: Kind
-    name: WorkloadKey | RevisionName | InstancePlace | str
+    name: Name
 
     @property
     def workload(self) -> WorkloadKey | None:
@@ -121,6 +140,8 @@ class ParsedKey(NamedTuple):
             return self.name.instance.workload_key
         if isinstance(self.name, WorkloadKey):
             return self.name
+        if isinstance(self.name, VolumePlace):
+            return self.name.volume.workload_key
         return self.name.workload if isinstance(self.name, RevisionName) else None
 
 
@@ -183,6 +204,15 @@ class Keys:
     def observation(self, place: InstancePlace) -> str:
         return f"{self.observations(place.node)}{place.instance}"
 
+    def volumes(self, node: str) -> str:
+        return f"{self.root}observed/volumes/{node}/"
+
+    def volume(self, place: VolumePlace) -> str:
+        return f"{self.volumes(place.node)}{place.volume}"
+
+    def image_pins(self, key: WorkloadKey, generation: int) -> str:
+        return f"{self.root}observed/images/{key.namespace}/{key.name}/{generation}"
+
     def event(self, hour: int, name: str) -> str:
         """`hour`: whole hours since 1970, so that events sort, and expire, by the hour."""
         return f"{self.root}events/{hour}/{name}"
@@ -211,7 +241,10 @@ def _parse(parts: list[str]) -> ParsedKey | None:
 
 _BY_NODE = {Kind.DESIRED_NODE, Kind.NODE_REPORT, Kind.SESSION}
 _BY_WORKLOAD = {Kind.WORKLOAD, Kind.WORKLOAD_STATUS}
-_KIND_BY_FOLDER = {kind.value: kind for kind in (*_BY_NODE, *_BY_WORKLOAD, Kind.REVISION)}
+_BY_GENERATION = {Kind.REVISION, Kind.IMAGE_PINS}
+_KIND_BY_FOLDER = {
+    kind.value: kind for kind in (*_BY_NODE, *_BY_WORKLOAD, *_BY_GENERATION, Kind.VOLUME)
+}
 _KIND_BY_PLACE = {
     tuple(kind.value.split("/")): kind for kind in (Kind.ASSIGNMENT, Kind.OBSERVATION, Kind.MOVE)
 }
@@ -235,10 +268,20 @@ def _parse_name(kind: Kind, rest: list[str]) -> ParsedKey | None:
         return None
     if kind in _BY_NODE and len(rest) == 1:
         return ParsedKey(kind, rest[0])
+    if kind is Kind.VOLUME and len(rest) == 2:
+        return _parse_volume(rest[0], rest[1])
     if len(rest) < 2 or not is_dns_label(rest[1]):
         return None
     if kind in _BY_WORKLOAD and len(rest) == 2:
         return ParsedKey(kind, WorkloadKey(rest[0], rest[1]))
-    if kind is Kind.REVISION and len(rest) == 3 and is_counter(rest[2]):
+    if kind in _BY_GENERATION and len(rest) == 3 and is_counter(rest[2]):
         return ParsedKey(kind, RevisionName(WorkloadKey(rest[0], rest[1]), int(rest[2])))
     return None
+
+
+def _parse_volume(node: str, rest: str) -> ParsedKey | None:
+    name = VolumeName.parse(rest)
+    labels = (name.namespace, name.workload, name.volume)
+    return (
+        ParsedKey(Kind.VOLUME, VolumePlace(node, name)) if all(map(is_dns_label, labels)) else None
+    )

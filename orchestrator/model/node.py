@@ -46,7 +46,8 @@ class NodeReport:
 
     `address` is the agent's HTTP address; `runtimes` holds `process` and, where one is found,
     `oci`. `gpus` has the model of each device, by its index; `images` those that are there
-    already. `problem` is empty while the runtime works.
+    already, in the normal form. `problem` is empty while the runtime works. `allowed_binds` are the
+    paths of the node that containers may be given, each with all below it, devices included.
     """
 
     address: str
@@ -59,6 +60,8 @@ class NodeReport:
     problem: str = ""
     gpus: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    allowed_binds: tuple[str, ...] = ()
+    allows_privileged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from orchestrator.model.errors import ConfigError
 
@@ -28,9 +29,14 @@ def _step_text(step: str | int) -> str:
 
 
 def value_text(value: object) -> str:
-    """A value for people, cut when it is long: text in quotes, whole numbers without `.0`."""
+    """A value as people write it, cut when it is long: text in quotes, and whole numbers without
+    `.0`."""
     if isinstance(value, tuple):
         return f"a list of {len(value)}" if value else "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, StrEnum):
+        value = value.value
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     text = repr(value)

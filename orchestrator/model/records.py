@@ -13,12 +13,14 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from orchestrator.model.errors import StateError
+from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import Assignment, InstanceObservation, Move
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.problems import path_text
 from orchestrator.model.rules.faults import Fault
 from orchestrator.model.rules.workload import definition_faults, template_faults
+from orchestrator.model.volume import NodeVolume
 from orchestrator.model.workload import DesiredWorkload, WorkloadStatus, WorkloadTemplate
 
 
@@ -44,6 +46,8 @@ Record = (
     | NodeReport
     | NodeSession
     | InstanceObservation
+    | NodeVolume
+    | ImagePins
     | WorkloadStatus
     | Leader
     | Event
@@ -59,6 +63,8 @@ _TYPES: dict[Kind, type[Record]] = {
     Kind.NODE_REPORT: NodeReport,
     Kind.SESSION: NodeSession,
     Kind.OBSERVATION: InstanceObservation,
+    Kind.VOLUME: NodeVolume,
+    Kind.IMAGE_PINS: ImagePins,
     Kind.WORKLOAD_STATUS: WorkloadStatus,
     Kind.LEADER: Leader,
     Kind.EVENT: Event,

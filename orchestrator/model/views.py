@@ -30,7 +30,8 @@ instances are replaced by their own workload's `lost_after_seconds`."""
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node as seen from here. `pid` is its agent's, on that host, and `unreachable_seconds` is
-    None, while its session lives. `gpus` has the model of each device, by its index."""
+    None, while its session lives. `gpus` has the model of each device, by its index. What
+    `allowed_binds` and `allows_privileged` mean is said in `NodeReport`."""
 
     name: str
     status: NodeStatus
@@ -49,6 +50,8 @@ class Node:
     is_declared_lost: bool = False
     taints: tuple[Taint, ...] = ()
     gpus: tuple[str, ...] = ()
+    allowed_binds: tuple[str, ...] = ()
+    allows_privileged: bool = False
 
     @property
     def is_ready(self) -> bool:
@@ -60,7 +63,7 @@ class WorkloadInstance:
     """An instance as seen from here: its assignment joined with its agent's observation.
 
     `gpus` are the indices of its devices on its node. It starts when those in `after` have
-    stopped; `displaced_by` is what it is stopped for.
+    stopped; `displaced_by` is what it is stopped for. `address` is its own on its node's network.
     """
 
     name: str
@@ -82,6 +85,7 @@ class WorkloadInstance:
     gpus: tuple[int, ...] = ()
     after: tuple[str, ...] = ()
     displaced_by: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,8 @@ def node_of(state: ClusterState, name: str, now: float) -> Node:
         is_declared_lost=is_declared_lost(state, name),
         taints=desired.taints,
         gpus=report.gpus,
+        allowed_binds=report.allowed_binds,
+        allows_privileged=report.allows_privileged,
     )
 
 
@@ -200,6 +206,7 @@ def _joined(
         gpus=assignment.gpus,
         after=assignment.after,
         displaced_by=assignment.displaced_by,
+        address=observation.address if observation else "",
     )
 
 

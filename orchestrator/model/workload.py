@@ -6,6 +6,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from orchestrator.model.container import (
+    SAFE,
+    Device,
+    Mount,
+    NetworkMode,
+    PullPolicy,
+    Security,
+    SharedNamespace,
+    Ulimit,
+    Volume,
+    VolumeKind,
+    reaches_host,
+)
 from orchestrator.model.placement import ANYWHERE, Placement, PriorityClass
 from orchestrator.model.resources import GPU, MILLI, NodeResources, Quantities, total
 
@@ -56,6 +69,10 @@ class ContainerConfig:
 
     Its request of the resource `gpu` is a number of whole devices, or a share of one (0.46), of
     the models in `gpu_model` if any are named. The containers of an instance share its devices.
+
+    What comes after `gpu_model` is for images only. `ulimits` are by the lower-case names of
+    setrlimit(2) without RLIMIT_ (`nofile`). `init` runs it under an init that reaps and passes
+    signals on; `stdin` keeps its standard input open for `orc attach`, `tty` gives it a terminal.
     """
 
     name: str
@@ -68,6 +85,15 @@ class ContainerConfig:
     resource_requests: NodeResources = field(default_factory=NodeResources)
     resource_limits: NodeResources = field(default_factory=NodeResources)
     gpu_model: tuple[str, ...] = ()
+    pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    security: Security = SAFE
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    ulimits: dict[str, Ulimit] = field(default_factory=dict)
+    pids_limit: int | None = None
+    init: bool = False
+    stdin: bool = False
+    tty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +129,19 @@ class RestartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadTemplate:
-    """What one instance is made of; immutable once written under its generation."""
+    """What one instance is made of; immutable once written under its generation.
+
+    The last four are for images only. The containers share the instance's network in any case,
+    and what `shared` names besides.
+    """
 
     containers: tuple[ContainerConfig, ...]
     stop_grace_seconds: float = 10.0
     placement: Placement = ANYWHERE
+    volumes: tuple[Volume, ...] = ()
+    network: NetworkMode = NetworkMode.BRIDGE
+    shared: tuple[SharedNamespace, ...] = ()
+    user_namespace: bool = False
 
     def quantities(self) -> Quantities:
         return total(each.resource_requests.quantities() for each in self.containers)
@@ -135,6 +169,29 @@ class WorkloadTemplate:
         """Which kind of runtime it needs: `oci` if any container has an image."""
         return "oci" if any(each.image for each in self.containers) else "process"
 
+    def is_privileged(self) -> bool:
+        """Whether it could do on its node what root can do there, which few nodes allow. In a user
+        namespace, no capability reaches further than that."""
+        return any(
+            each.security.privileged
+            or (
+                not self.user_namespace
+                and reaches_host(each.security.add_capabilities, self.network)
+            )
+            for each in self.containers
+        )
+
+    def host_paths(self) -> frozenset[str]:
+        """The paths of the node that it is given, devices among them: the node must allow each.
+        What is privileged has all devices anyway."""
+        binds = {each.source for each in self.volumes if each.kind is VolumeKind.BIND}
+        confined = (each for each in self.containers if not each.security.privileged)
+        return frozenset(binds | {device.path for each in confined for device in each.devices})
+
+    def local_volumes(self) -> tuple[str, ...]:
+        """The names of the volumes whose data stay on their node, and each slot with its own."""
+        return tuple(each.name for each in self.volumes if each.kind is VolumeKind.LOCAL)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkloadDefinition:
@@ -157,6 +214,10 @@ class WorkloadDefinition:
     priority: PriorityClass = PriorityClass.NORMAL
     gang: bool = False
     min_available: int | None = None
+    volumes: tuple[Volume, ...] = ()
+    network: NetworkMode = NetworkMode.BRIDGE
+    shared: tuple[SharedNamespace, ...] = ()
+    user_namespace: bool = False
 
     @property
     def key(self) -> WorkloadKey:
@@ -164,7 +225,15 @@ class WorkloadDefinition:
 
     def template(self) -> WorkloadTemplate:
         """The part whose change makes a new generation; scaling does not."""
-        return WorkloadTemplate(self.containers, self.stop_grace_seconds, self.placement)
+        return WorkloadTemplate(
+            self.containers,
+            self.stop_grace_seconds,
+            self.placement,
+            self.volumes,
+            self.network,
+            self.shared,
+            self.user_namespace,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from orchestrator.model.views import status_of
 from orchestrator.model.workload import OnNodeLost, WorkloadDefinition, WorkloadKey
 from orchestrator.planning.hypotheses import LoseNode, suppose
 from orchestrator.planning.loss import believed_nodes, is_mass_loss
+from orchestrator.planning.pins import why_held
 from orchestrator.planning.rehearsal import running_of
 from orchestrator.planning.simulation import Brain, Scene, Simulation, settle
 from orchestrator.scheduler.feasibility import Field, field_of
@@ -118,6 +119,8 @@ class Inquiry:
             return "on_node_lost is `wait`: it is not replaced"
         if RevisionName(entry.spec.key, entry.generation) not in self.scene.state.templates:
             return f"the template of generation {entry.generation} is missing"
+        if held := why_held(self.scene.state, place):
+            return held
         shape = self._shape(place)
         is_certain = self._is_plain(shape) and not self._may_displace(shape)
         return "no other node takes it" if is_certain and not self._others(shape, at) else ""
@@ -138,10 +141,9 @@ class Inquiry:
         return int(fits.sum()) - int(fits[at])
 
     def _shape(self, place: InstancePlace) -> Shape:
-        workload = place.instance.workload_key
-        return self.scene.occupancy.shape(
-            workload, self.scene.state.workloads[workload].record.generation
-        )
+        workload, slot = place.instance.workload_key, place.instance.slot
+        generation = self.scene.state.workloads[workload].record.generation
+        return self.scene.occupancy.shape_of_slot(workload, generation, slot)
 
     def _has_room_to_spare(self, at: int, moving: Sequence[InstancePlace]) -> bool:
         shapes = {self._shape(place) for place in moving}

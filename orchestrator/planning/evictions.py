@@ -4,7 +4,7 @@ NoExecute, or people want them to move.
 What is drained or moved leaves as fast as the workload's budget allows: never below
 `min_available`, and without one only while all of its other instances run. A taint with NoExecute
 does not wait for budgets: the node is no good. The slot is filled elsewhere once the stop is
-confirmed.
+confirmed. What has its data on the node has nowhere else to go, and stays unless it is forced.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from orchestrator.model.node import Availability, DesiredNode
 from orchestrator.model.placement import Taint, TaintEffect
 from orchestrator.planning.draft import Draft
 from orchestrator.planning.members import Condition, Member
+from orchestrator.planning.pins import why_held
 from orchestrator.planning.rollout import first_away
 
 
@@ -42,13 +43,24 @@ def plan_evictions(draft: Draft, state: ClusterState, now: float) -> None:
     members = [*draft.having(Condition.STARTING), *draft.having(Condition.RUNNING)]
     departures = [(each, _departure(draft, state, each, now)) for each in members]
     leaving = [(member, departure) for member, departure in departures if departure]
+    free = []
     for member, departure in leaving:
         if now < departure.until:
             draft.wait(f"{member.name} may stay a while: {departure.reason}", departure.until)
-        elif departure.is_forced or member.condition is Condition.STARTING:
+        elif departure.is_forced:
             draft.stop(member, departure.reason)
+        elif held := why_held(state, member.place):
+            draft.wait(f"{member.name} stays, as {held}, although {departure.reason}")
+        else:
+            free.append((member, departure))
+    _stop_in_turn(draft, free)
+
+
+def _stop_in_turn(draft: Draft, leaving: list[tuple[Member, Departure]]) -> None:
+    """As fast as the budget allows; what has yet to start counts for none."""
     for member, departure in leaving:
-        if member.condition is not Condition.RUNNING or departure.is_forced:
+        if member.condition is Condition.STARTING:
+            draft.stop(member, departure.reason)
             continue
         if hindrance := _hindrance(draft):
             draft.wait(f"{member.name} is to leave, as {departure.reason}: {hindrance}")

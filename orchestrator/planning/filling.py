@@ -167,7 +167,7 @@ def _request(
 ) -> ScheduleRequest:
     return ScheduleRequest(
         instance=draft.next_name(vacancy),
-        shape=occupancy.shape(draft.key, draft.generation),
+        shape=occupancy.shape_of_slot(draft.key, draft.generation, vacancy.slot),
         failed_on=failures,
         prefer=vacancy.prefer,
         may_displace=vacancy.may_displace,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 from orchestrator.model.actions import Stop
 from orchestrator.model.cluster_state import ClusterState
@@ -152,10 +153,13 @@ def shortfalls(
 def _suggestions(
     made: Simulation, workload: WorkloadKey, generation: int, scheduler: Scheduler
 ) -> tuple[str, ...]:
-    """What would help, if it is room that is missing."""
+    """What would help the first slot that has nobody, if it is room that is missing."""
     occupancy = made.scene.occupancy
-    one_more = InstanceName(workload.namespace, workload.name, 0, 0)
-    request = ScheduleRequest(one_more, occupancy.shape(workload, generation))
+    held = _slots(made.scene.state, workload).items()
+    running = {slot for slot, place in held if _runs(made.scene.state, place)}
+    slot = next(slot for slot in count() if slot not in running)
+    one_more = InstanceName(workload.namespace, workload.name, slot, 0)
+    request = ScheduleRequest(one_more, occupancy.shape_of_slot(workload, generation, slot))
     return scheduler.explain(request, occupancy.snapshot()).suggestions
 
 

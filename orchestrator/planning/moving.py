@@ -9,6 +9,7 @@ from orchestrator.model.instance import Wanted, WorkloadInstanceStatus
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.missing import no_such_node
 from orchestrator.model.views import status_of
+from orchestrator.planning.pins import why_held
 from orchestrator.planning.simulation import Scene
 from orchestrator.scheduler.protocol import AssignNode, Scheduler, ScheduleRequest
 from orchestrator.scheduler.snapshot import Snapshot
@@ -36,7 +37,8 @@ def destination(
     record = state.assignments[place].record
     desired = state.workloads.get(place.instance.workload_key)
     generation = desired.record.generation if desired else record.generation
-    shape = scene.occupancy.shape(place.instance.workload_key, generation)
+    name = place.instance
+    shape = scene.occupancy.shape_of_slot(name.workload_key, generation, name.slot)
     trial = scene.occupancy.without(place).closing(place.node, "is the one that it is to leave")
     request = ScheduleRequest(place.instance, shape, prefer=to, may_displace=False)
     [decision] = scheduler.schedule([request], trial)
@@ -59,6 +61,8 @@ def _require_movable(scene: Scene, place: InstancePlace) -> None:
         raise StateError(
             f"{place.instance} cannot be moved while node {place.node} cannot be reached"
         )
+    if held := why_held(scene.state, place):
+        raise StateError(f"{place.instance} stays, as {held}, and it has no data elsewhere")
 
 
 def _why(request: ScheduleRequest, scheduler: Scheduler, trial: Snapshot) -> str:

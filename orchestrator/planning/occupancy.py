@@ -6,6 +6,8 @@ at all of it, and a test compares the two.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.instance import Wanted, WorkloadInstanceStatus
 from orchestrator.model.keys import InstancePlace, Kind, ParsedKey, RevisionName
@@ -14,6 +16,7 @@ from orchestrator.model.resources import GPU, MILLI
 from orchestrator.model.rules.resources import MAX_GPUS
 from orchestrator.model.views import Node, is_declared_lost, node_of, status_of
 from orchestrator.model.workload import WorkloadKey, WorkloadTemplate
+from orchestrator.planning.pins import pins_of
 from orchestrator.scheduler.facts import NodeFacts
 from orchestrator.scheduler.protocol import Shape, shape_of
 from orchestrator.scheduler.snapshot import Claim, Snapshot
@@ -64,7 +67,8 @@ class Occupancy:
         elif parsed.kind in _OF_NODES:
             assert isinstance(name, str)
             self._nodes.add(name)
-        elif isinstance(name, RevisionName):
+        elif parsed.kind is Kind.REVISION:
+            assert isinstance(name, RevisionName)
             self._workloads.add(name.workload)
         elif parsed.kind is Kind.WORKLOAD:
             assert isinstance(name, WorkloadKey)
@@ -97,6 +101,12 @@ class Occupancy:
         if claim is not None:
             trial.give_back(claim.shape, trial.facts.index[place.node], claim.gpus)
         return trial
+
+    def shape_of_slot(self, workload: WorkloadKey, generation: int, slot: int) -> Shape:
+        """The same for one slot, which may be held to a node by its data: then it is a new one."""
+        shape = self.shape(workload, generation)
+        pins = pins_of(self._state, workload, generation, slot)
+        return replace(shape, pins=pins) if pins else shape
 
     def shape(self, workload: WorkloadKey, generation: int) -> Shape:
         """Of one generation of a workload. Without a template it is of nothing."""
@@ -207,6 +217,8 @@ def node_facts(state: ClusterState, name: str) -> NodeFacts:
         taints=(desired.record if desired else DesiredNode()).taints,
         runtimes=frozenset(node.runtimes),
         images=frozenset(report.record.images if report else ()),
+        allowed_binds=node.allowed_binds,
+        allows_privileged=node.allows_privileged,
         refusal=_refusal(state, node),
     )
 

@@ -16,6 +16,7 @@ assignment is deleted only when its end is confirmed, or its node is gone from t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from orchestrator.model.actions import Action, Change, Forget, Place, Plan
 from orchestrator.model.cluster_state import ClusterState
@@ -44,8 +45,8 @@ MAX_PART_OPS = 110
 """Operations of the actions in one part of a workload's changes. A transaction takes 128 in all,
 and the status, the old templates and the events go along."""
 
-MAX_FORGOTTEN = 10
-"""Old templates that one transaction clears away; the next pass goes on."""
+MAX_FORGOTTEN = 5
+"""Old templates, and as many image pins, that one transaction clears away; the next goes on."""
 
 KEPT_REVISIONS = 10
 """Old templates of a workload that are kept although nothing runs them."""
@@ -171,12 +172,14 @@ def _changes(state: ClusterState, draft: Draft) -> list[Change]:
         return _forget_workload(state, draft)
     status = status_of_draft(draft)
     stale = _stale_revisions(state, draft)
+    void = _void_image_pins(state, draft, stale)
     known = state.statuses.get(draft.key)
-    if not draft.actions and not stale and known and known.record == status:
+    if not (draft.actions or stale or void) and known and known.record == status:
         return []
+    first, *others = _parts(draft)
     return [
-        Change(draft.key, tuple(part), status, stale if index == 0 else ())
-        for index, part in enumerate(_parts(draft))
+        Change(draft.key, tuple(first), status, stale, void),
+        *(Change(draft.key, tuple(part), status) for part in others),
     ]
 
 
@@ -219,13 +222,32 @@ def _is_replacement(before: Action, action: Action) -> bool:
 
 def _stale_revisions(state: ClusterState, draft: Draft) -> tuple[RevisionName, ...]:
     """Old templates that nothing runs any more, but for the newest `KEPT_REVISIONS`."""
-    used = {member.assignment.generation for member in draft.by_place.values()} | {draft.generation}
+    used = _used_generations(draft)
     names = [name for name in state.revisions_of(draft.key) if name.generation not in used]
     return tuple(names[: max(0, len(names) - KEPT_REVISIONS)][:MAX_FORGOTTEN])
 
 
+def _used_generations(draft: Draft) -> set[int]:
+    return {each.assignment.generation for each in draft.by_place.values()} | {draft.generation}
+
+
+def _void_image_pins(
+    state: ClusterState, draft: Draft, stale: tuple[RevisionName, ...]
+) -> tuple[RevisionName, ...]:
+    """Those of templates that go now, or went before a late agent had written them."""
+    used = _used_generations(draft)
+    void = (
+        name
+        for name in state.image_pins_of(draft.key)
+        if name in stale or not (name in state.templates or name.generation in used)
+    )
+    return tuple(islice(void, MAX_FORGOTTEN))
+
+
 def _forget_workload(state: ClusterState, draft: Draft) -> list[Change]:
-    """Its status and templates go last, when no instance is left."""
-    revisions = tuple(state.revisions_of(draft.key))[:MAX_PART_OPS]
-    is_left = bool(revisions) or draft.key in state.statuses
-    return [Change(draft.key, (), None, revisions)] if is_left else []
+    """Its status, templates and image pins go last, when no instance is left. Pins must not outlive
+    the status: the next workload of that name counts its generations anew."""
+    pins = tuple(state.image_pins_of(draft.key))[: MAX_PART_OPS // 2]
+    revisions = tuple(state.revisions_of(draft.key))[: MAX_PART_OPS - len(pins)]
+    is_left = bool(revisions or pins) or draft.key in state.statuses
+    return [Change(draft.key, (), None, revisions, pins)] if is_left else []

@@ -9,8 +9,8 @@ was, and neither of them the emptiest: no two undo each other, none widens the g
 fullest and the emptiest, and there is an end.
 
 What is moved stops first, and so only what can bear that is moved: what runs, of workloads that
-all run, never a member of a gang, nor what must not run twice, nor what is packed by its own will.
-Of each workload no more go than its budget allows at once.
+all run, never a member of a gang, nor what must not run twice, nor what is packed by its own will,
+nor what has data on its node. Of each workload no more go than its budget allows at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from orchestrator.model.placement import Strategy
 from orchestrator.model.views import status_of
 from orchestrator.model.workload import OnNodeLost, WorkloadDefinition, WorkloadKey
 from orchestrator.planning.loads import imbalance, node_loads
+from orchestrator.planning.pins import why_held
 from orchestrator.planning.rehearsal import running_of
 from orchestrator.planning.simulation import Scene
 from orchestrator.scheduler.facts import Mask
@@ -160,7 +161,7 @@ class _Balancing:
         if desired is None or claim.is_leaving or place in state.moves:
             return False
         spec = desired.record.spec
-        if spec.gang or spec.on_node_lost is OnNodeLost.WAIT:
+        if spec.gang or spec.on_node_lost is OnNodeLost.WAIT or why_held(state, place):
             return False
         is_current = state.assignments[place].record.generation == desired.record.generation
         runs = status_of(state, place) is WorkloadInstanceStatus.RUNNING

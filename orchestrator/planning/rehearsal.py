@@ -20,10 +20,11 @@ from orchestrator.model.instance import (
     Wanted,
     WorkloadInstanceStatus,
 )
-from orchestrator.model.keys import InstancePlace, Kind, ParsedKey
+from orchestrator.model.keys import InstancePlace, Kind, ParsedKey, VolumePlace
 from orchestrator.model.node import Availability
 from orchestrator.model.placement import TaintEffect
 from orchestrator.model.views import status_of
+from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import WorkloadKey
 
 Status = WorkloadInstanceStatus
@@ -72,6 +73,8 @@ class Rehearsal:
         self._fold(Kind.WORKLOAD_STATUS, change.workload, change.status)
         for name in change.forgotten_revisions:
             self._fold(Kind.REVISION, name, None)
+        for name in change.forgotten_image_pins:
+            self._fold(Kind.IMAGE_PINS, name, None)
 
     def _carry_out(self, action: Action) -> None:
         place = action.place
@@ -122,6 +125,7 @@ class Rehearsal:
         for place in starting:
             entry = self.state.assignments[place]
             self._report(place, InstanceObservation(Status.RUNNING, entry.create_revision))
+            self._keep_volumes(place)
         self._due.clear()
 
     def _stop(self, place: InstancePlace) -> bool:
@@ -140,6 +144,15 @@ class Rehearsal:
 
     def _report(self, place: InstancePlace, observation: InstanceObservation | None) -> None:
         self._fold(Kind.OBSERVATION, place, observation)
+
+    def _keep_volumes(self, place: InstancePlace) -> None:
+        """It has data on its node from now on."""
+        template = self.state.template_of(place)
+        namespace, workload, slot, _ = place.instance
+        for volume in template.local_volumes() if template else ():
+            kept = VolumePlace(place.node, VolumeName(namespace, workload, slot, volume))
+            if kept not in self.state.volumes:
+                self._fold(Kind.VOLUME, kept, NodeVolume(created_at=0.0))
 
     def _is_done(self, place: InstancePlace) -> bool:
         """Whether its agent has nothing left to do for it."""

@@ -12,7 +12,7 @@ from orchestrator.planning.draft import Draft
 from orchestrator.planning.filling import failures_by_node
 from orchestrator.planning.members import members_of
 from orchestrator.planning.occupancy import Occupancy
-from orchestrator.scheduler.protocol import Scheduler, ScheduleRequest
+from orchestrator.scheduler.protocol import Scheduler, ScheduleRequest, Shape
 
 
 def workload_reasons(state: ClusterState, key: WorkloadKey) -> tuple[str, ...]:
@@ -81,8 +81,8 @@ def explain_workload(
     desired = state.workloads.get(key)
     if desired is None:
         return None
-    request = _request(state, key, desired.record.generation, occupancy, now)
-    return scheduler.explain(request, occupancy.snapshot())
+    shape = occupancy.shape(key, desired.record.generation)
+    return scheduler.explain(_request(state, shape, now), occupancy.snapshot())
 
 
 def explain_instance(
@@ -94,15 +94,14 @@ def explain_instance(
 ) -> Explanation:
     """What the nodes would say to it if it were to be placed anew, its own place being free."""
     record = state.assignments[place].record
-    key = place.instance.workload_key
-    request = _request(state, key, record.generation, occupancy, now)
-    return scheduler.explain(request, occupancy.without(place))
+    name = place.instance
+    shape = occupancy.shape_of_slot(name.workload_key, record.generation, name.slot)
+    return scheduler.explain(_request(state, shape, now), occupancy.without(place))
 
 
-def _request(
-    state: ClusterState, key: WorkloadKey, generation: int, occupancy: Occupancy, now: float
-) -> ScheduleRequest:
+def _request(state: ClusterState, shape: Shape, now: float) -> ScheduleRequest:
+    key = shape.workload
     members = {member.place: member for member in members_of(state, key, now)}
-    draft = Draft(key, None, generation, members, 0)
+    draft = Draft(key, None, 0, members, 0)
     name = InstanceName(key.namespace, key.name, 0, 0)
-    return ScheduleRequest(name, occupancy.shape(key, generation), failures_by_node(draft))
+    return ScheduleRequest(name, shape, failures_by_node(draft))

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.model.container import is_allowed_path
 from orchestrator.model.placement import (
     NODE_KEY,
     NodeSelector,
@@ -43,7 +44,8 @@ MAX_KEPT = 4096
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
     """One node. `allocatable` is in milli-units, GPUs not among them; `gpus` has each device's
-    model. `refusal` is empty if it takes instances at all, else says why not ("is cordoned")."""
+    model. `allowed_binds` are the paths that it gives to instances, each with all below it.
+    `refusal` is empty if it takes instances at all, else says why not ("is cordoned")."""
 
     name: str
     allocatable: Quantities
@@ -52,6 +54,8 @@ class NodeFacts:
     taints: tuple[Taint, ...] = ()
     runtimes: frozenset[str] = frozenset({"process"})
     images: frozenset[str] = frozenset()
+    allowed_binds: tuple[str, ...] = ()
+    allows_privileged: bool = False
     refusal: str = ""
 
 
@@ -135,6 +139,23 @@ class Facts:
 
     def has_image(self, image: str) -> Mask:
         return self.once(("image", image), lambda: self._mask(lambda node: image in node.images))
+
+    @cached_property
+    def allows_privileged(self) -> Mask:
+        return self._mask(lambda node: node.allows_privileged)
+
+    def allows_path(self, path: str) -> Mask:
+        return self.once(
+            ("path", path),
+            lambda: self._mask(lambda node: is_allowed_path(path, node.allowed_binds)),
+        )
+
+    def named(self, name: str) -> Mask:
+        """That node and no other; none if it is not there."""
+        mask: Mask = np.zeros(len(self), dtype=np.bool_)
+        if (at := self.index.get(name)) is not None:
+            mask[at] = True
+        return mask
 
     def selected(self, selector: NodeSelector) -> Mask:
         """Which nodes meet it, whatever its weight."""

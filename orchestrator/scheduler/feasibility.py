@@ -25,8 +25,11 @@ class Filter(StrEnum):
 
     STATE = "state"
     RUNTIME = "runtime"
+    PRIVILEGE = "privilege"
+    HOST_PATH = "host path"
     SELECTOR = "selector"
     TAINT = "taint"
+    VOLUME = "volume"
     PLUGIN = "plug-in"
     DOMAIN = "domain"
     PORT = "port"
@@ -36,7 +39,7 @@ class Filter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`subject` says of what: a selector, a rule, a port, a resource."""
+    """`subject` says of what: a path, a selector, a pin, a rule, a port, a resource."""
 
     filter: Filter
     passes: Mask
@@ -64,7 +67,11 @@ def field_of(snapshot: Snapshot, shape: Shape, plugins: Sequence[FilterPlugin] =
     """Asks every node at once."""
     fits = candidates(snapshot.facts, shape)
     rules = tuple(domain_rules(snapshot, shape, fits))
-    for stage in (*_of_plugins(snapshot, shape, plugins), *_of_load(snapshot, shape)):
+    for stage in (
+        *_of_pins(snapshot.facts, shape),
+        *_of_plugins(snapshot, shape, plugins),
+        *_of_load(snapshot, shape),
+    ):
         fits = fits & stage.passes
     return Field(shape, fits, rules)
 
@@ -79,6 +86,7 @@ def stages(
 ) -> Iterator[Stage]:
     """All filters one by one, for those who want to know which one refuses."""
     yield from _of_facts(snapshot.facts, shape)
+    yield from _of_pins(snapshot.facts, shape)
     yield from _of_plugins(snapshot, shape, plugins)
     for rule in domain_rules(snapshot, shape, candidates(snapshot.facts, shape)):
         if rule.weight is None:
@@ -87,9 +95,10 @@ def stages(
 
 
 def candidates(facts: Facts, shape: Shape) -> Mask:
-    """The nodes that could take it whatever runs on them."""
+    """The nodes that could take one of its kind whatever runs on them, and wherever data are."""
     placement = shape.placement
-    question = (shape.runtime, placement.nodes, placement.tolerations, facts.closed)
+    permissions = (shape.runtime, shape.is_privileged, shape.host_paths)
+    question = (*permissions, placement.nodes, placement.tolerations, facts.closed)
 
     def answer() -> Mask:
         passes = np.ones(len(facts), dtype=np.bool_)
@@ -103,10 +112,19 @@ def candidates(facts: Facts, shape: Shape) -> Mask:
 def _of_facts(facts: Facts, shape: Shape) -> Iterator[Stage]:
     yield Stage(Filter.STATE, facts.is_open)
     yield Stage(Filter.RUNTIME, facts.has_runtime(shape.runtime))
+    if shape.is_privileged:
+        yield Stage(Filter.PRIVILEGE, facts.allows_privileged)
+    for path in sorted(shape.host_paths):
+        yield Stage(Filter.HOST_PATH, facts.allows_path(path), path)
     for selector in shape.placement.nodes:
         if selector.weight is None:
             yield Stage(Filter.SELECTOR, facts.selected(selector), selector)
     yield Stage(Filter.TAINT, facts.tolerated(shape.placement.tolerations))
+
+
+def _of_pins(facts: Facts, shape: Shape) -> Iterator[Stage]:
+    for pin in shape.pins:
+        yield Stage(Filter.VOLUME, facts.named(pin.node), pin)
 
 
 def _of_plugins(

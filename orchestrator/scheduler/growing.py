@@ -100,6 +100,8 @@ def _wanted_node(verdicts: Verdicts, domains: dict[str, str]) -> NodeFacts:
         gpus=(model,) * gpu.count if gpu else (),
         labels=dict(sorted(labels.items())),
         runtimes=frozenset({"process", shape.runtime}),
+        allowed_binds=tuple(sorted(shape.host_paths)),
+        allows_privileged=shape.is_privileged,
     )
 
 
@@ -151,4 +153,6 @@ def _described(node: NodeFacts) -> str:
     parts += [f"{key}={value}" for key, value in node.labels.items() if value != NEW_NODE]
     parts += [f"a {key} of its own" for key, value in node.labels.items() if value == NEW_NODE]
     parts += [f"the {runtime} runtime" for runtime in sorted(node.runtimes - {"process"})]
+    parts += [f"leave to use {path}" for path in node.allowed_binds]
+    parts += ["leave to run privileged containers"] if node.allows_privileged else []
     return f" with {', '.join(parts)}" if parts else ""

@@ -1,8 +1,9 @@
 """`Scheduler`: requests and a snapshot of the cluster in, one decision for each request out.
 
 The same requests and snapshot give the same decisions, whatever their order was in memory:
-requests are served by priority, then by name, and each decision sees the nodes as the earlier
-ones of the call leave them. The snapshot itself is left as it was.
+requests are served by priority; of the same one, those first whose data leave them no choice, then
+by name. Each decision sees the nodes as the earlier ones of the call leave them. The snapshot
+itself is left as it was.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.model.explanation import Explanation
+from orchestrator.model.image import normal_image
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.placement import Placement, PriorityClass
 from orchestrator.model.resources import GPU, Quantities
@@ -26,12 +28,22 @@ HostPort = tuple[str, int]
 """(protocol, port)"""
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A volume whose data hold the instances of its slot to the node that they are on."""
+
+    volume: str
+    node: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """What all instances of one generation of a workload have in common, as placing goes.
 
-    `quantities` are milli-units, GPUs not among them. `images` are those it will need. Two shapes
-    are never equal, however alike: whoever asks for many instances makes one shape for all.
+    `quantities` are milli-units, GPUs not among them. `images` are those it will need, in the
+    normal form, and `host_paths` what it is given of its node. Two shapes are never equal, however
+    alike: whoever asks for many instances makes one shape for all, but for slots with `pins`, which
+    differ in these.
     """
 
     workload: WorkloadKey
@@ -40,10 +52,13 @@ class Shape:
     host_ports: frozenset[HostPort] = frozenset()
     runtime: str = "process"
     images: frozenset[str] = frozenset()
+    is_privileged: bool = False
+    host_paths: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     placement: Placement = UNCONSTRAINED
     priority: PriorityClass = PriorityClass.NORMAL
     gang: bool = False
+    pins: tuple[Pin, ...] = ()
 
 
 def shape_of(
@@ -59,7 +74,9 @@ def shape_of(
         gpu=template.gpu_need(),
         host_ports=template.host_ports(),
         runtime=template.runtime(),
-        images=frozenset(each.image for each in template.containers if each.image),
+        images=frozenset(normal_image(each.image) for each in template.containers if each.image),
+        is_privileged=template.is_privileged(),
+        host_paths=template.host_paths(),
         labels=spec.labels if spec else {},
         placement=template.placement,
         priority=spec.priority if spec else PriorityClass.NORMAL,
@@ -134,8 +151,11 @@ class Scheduler(Protocol):
 
 
 def in_turn(requests: Sequence[ScheduleRequest]) -> list[int]:
-    """Indices of the requests as they are served: by priority, then by name."""
-    return sorted(
-        range(len(requests)),
-        key=lambda at: (-requests[at].shape.priority.rank, requests[at].instance),
-    )
+    """Indices of the requests as they are served: by priority, then the pinned ones, then by name.
+    A gang stays together."""
+
+    def turn(at: int) -> tuple[int, bool, InstanceName]:
+        shape = requests[at].shape
+        return -shape.priority.rank, not shape.pins or shape.gang, requests[at].instance
+
+    return sorted(range(len(requests)), key=turn)

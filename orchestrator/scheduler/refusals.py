@@ -14,7 +14,7 @@ from orchestrator.model.resources import GPU, MILLI, amount, shown
 from orchestrator.model.workload import GpuNeed
 from orchestrator.scheduler.facts import forbidding
 from orchestrator.scheduler.feasibility import Filter, Stage, fitting_gpus
-from orchestrator.scheduler.protocol import Shape
+from orchestrator.scheduler.protocol import Pin, Shape
 from orchestrator.scheduler.snapshot import Snapshot
 from orchestrator.scheduler.topology import DomainRule, RuleKind
 
@@ -51,10 +51,13 @@ class Verdicts:
         return tuple(_sentence(self, stage, at) for stage in self.refusing(at))
 
     def summary(self) -> str:
-        """All nodes, each under the first filter that refuses it, the largest group first."""
+        """All nodes, each under the first filter that refuses it, the largest group first. Of what
+        is held to a node by its data, that one alone."""
         count = len(self.snapshot.facts)
         if not count:
             return "there is no node yet"
+        if self.shape.pins:
+            return _pinned_summary(self)
         groups = sorted(self._groups().items(), key=lambda pair: (-len(pair[1]), pair[0]))
         parts = [
             f"{_agreeing(text, len(nodes))}{self._named(text, nodes)}" for text, nodes in groups
@@ -81,6 +84,25 @@ class Verdicts:
         if len(nodes) > MAX_NAMED or _MOST_FREE in text:
             return ""
         return f" ({', '.join(self.snapshot.facts.names[at] for at in nodes)})"
+
+
+def _pinned_summary(verdicts: Verdicts) -> str:
+    pins, facts = verdicts.shape.pins, verdicts.snapshot.facts
+    if len({pin.node for pin in pins}) > 1:
+        where = ", ".join(f"{pin.volume} on {pin.node}" for pin in pins)
+        advice = "give up what is not needed with `orc volume rm NAME --node NODE`"
+        return f"its data are on several nodes: {where}; {advice}"
+    node, names = pins[0].node, [pin.volume for pin in pins]
+    are = f"volume {names[0]} is" if len(names) == 1 else f"volumes {' and '.join(names)} are"
+    at = facts.index.get(node)
+    why = "is not there" if at is None else " and ".join(verdicts.sentences(at))
+    give_up = f"give the data up with `orc volume rm {' '.join(names)}`"
+    if at is not None and facts.is_open[at]:
+        return f"its {are} on {node}, which {why}: it waits for {node}, unless you {give_up}"
+    return (
+        f"its {are} on {node}, which {why}: bring {node} back into service, or {give_up}, or"
+        f" `orc delete node {node}` if that is gone for good"
+    )
 
 
 def _sentence(verdicts: Verdicts, stage: Stage, at: int) -> str:
@@ -146,6 +168,14 @@ def _runtime(verdicts: Verdicts, _stage: Stage, _at: int) -> str:
     return f"has no {verdicts.shape.runtime} runtime"
 
 
+def _privilege(_verdicts: Verdicts, _stage: Stage, _at: int) -> str:
+    return "does not allow privileged containers"
+
+
+def _host_path(_verdicts: Verdicts, stage: Stage, _at: int) -> str:
+    return f"does not allow the path {stage.subject}"
+
+
 def _selector(_verdicts: Verdicts, stage: Stage, _at: int) -> str:
     assert isinstance(stage.subject, NodeSelector)
     return f"does not meet {stage.subject.requirement}"
@@ -154,6 +184,11 @@ def _selector(_verdicts: Verdicts, stage: Stage, _at: int) -> str:
 def _taint(verdicts: Verdicts, _stage: Stage, at: int) -> str:
     node = verdicts.snapshot.facts.nodes[at]
     return f"is tainted {forbidding(node, verdicts.shape.placement.tolerations)}"
+
+
+def _volume(_verdicts: Verdicts, stage: Stage, _at: int) -> str:
+    assert isinstance(stage.subject, Pin)
+    return f"does not have its volume {stage.subject.volume}, which {stage.subject.node} has"
 
 
 def _plugin(_verdicts: Verdicts, stage: Stage, _at: int) -> str:
@@ -183,8 +218,11 @@ def _gpu(_verdicts: Verdicts, _stage: Stage, _at: int) -> str:
 _PHRASES: dict[Filter, Callable[[Verdicts, Stage, int], str]] = {
     Filter.STATE: _state,
     Filter.RUNTIME: _runtime,
+    Filter.PRIVILEGE: _privilege,
+    Filter.HOST_PATH: _host_path,
     Filter.SELECTOR: _selector,
     Filter.TAINT: _taint,
+    Filter.VOLUME: _volume,
     Filter.PLUGIN: _plugin,
     Filter.DOMAIN: _domain,
     Filter.PORT: _port,

@@ -166,7 +166,8 @@ def relaxed_at(
 
 
 def _without(shape: Shape, stage: Stage, snapshot: Snapshot, at: int) -> tuple[str, Shape] | None:
-    """The shape changed so that one stage lets it pass at one node."""
+    """The shape changed so that one stage lets it pass at one node; None where that is not up to
+    people's definition: their data are where they are."""
     subject = stage.subject
     if stage.filter is Filter.RESOURCE:
         return _with_less(shape, str(subject), snapshot, at)
@@ -179,10 +180,20 @@ def _without(shape: Shape, stage: Stage, snapshot: Snapshot, at: int) -> tuple[s
         return _tolerating(shape, snapshot.facts.nodes[at])
     if isinstance(subject, DomainRule):
         return _without_rule(shape, subject)
+    return _without_part_of_node(shape, stage)
+
+
+def _without_part_of_node(shape: Shape, stage: Stage) -> tuple[str, Shape] | None:
+    subject = stage.subject
     if stage.filter is Filter.PORT:
         assert isinstance(subject, tuple)
         ports = shape.host_ports - {subject}
         return f"without host port {subject[1]}/{subject[0]}", replace(shape, host_ports=ports)
+    if stage.filter is Filter.HOST_PATH:
+        paths = shape.host_paths - {str(subject)}
+        return f"without the node's {subject}", replace(shape, host_paths=paths)
+    if stage.filter is Filter.PRIVILEGE:
+        return "without privileged containers", replace(shape, is_privileged=False)
     return None
 
 

@@ -13,9 +13,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.model.errors import StateError
+from orchestrator.model.container import Device, Mount, Security, Ulimit, Volume
+from orchestrator.model.errors import ConfigError, StateError
+from orchestrator.model.image import ImagePins, ImageReference
 from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation, Move
-from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
+from orchestrator.model.keys import (
+    InstancePlace,
+    Keys,
+    Kind,
+    ParsedKey,
+    RevisionName,
+    VolumePlace,
+)
 from orchestrator.model.manifest import (
     definition_from_json,
     parse_manifests,
@@ -33,6 +42,7 @@ from orchestrator.model.placement import (
 from orchestrator.model.problems import ManifestError
 from orchestrator.model.records import Schema, dump, load
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import (
     ContainerConfig,
     DesiredWorkload,
@@ -50,6 +60,7 @@ from tests.support.definitions import (
     instance_names,
     workload_keys,
 )
+from tests.support.isolation import image_references
 
 KEYS = Keys("/test/")
 unhurried = settings(deadline=None)
@@ -62,6 +73,8 @@ PLAIN_RECORDS = {
     Kind.SESSION: NodeSession,
     Kind.MOVE: Move,
     Kind.OBSERVATION: InstanceObservation,
+    Kind.VOLUME: NodeVolume,
+    Kind.IMAGE_PINS: ImagePins,
     Kind.WORKLOAD_STATUS: WorkloadStatus,
     Kind.LEADER: Leader,
     Kind.EVENT: Event,
@@ -111,6 +124,7 @@ def test_every_key_parses_to_what_it_was_built_from(
 ) -> None:
     place = InstancePlace(node, instance)
     revision = RevisionName(workload, number)
+    volume = VolumePlace(node, VolumeName(*instance[:3], instance.workload))
     built: dict[str, ParsedKey] = {
         KEYS.schema: ParsedKey(Kind.SCHEMA, ""),
         KEYS.leader: ParsedKey(Kind.LEADER, ""),
@@ -123,6 +137,8 @@ def test_every_key_parses_to_what_it_was_built_from(
         KEYS.assignment(place): ParsedKey(Kind.ASSIGNMENT, place),
         KEYS.move(place): ParsedKey(Kind.MOVE, place),
         KEYS.observation(place): ParsedKey(Kind.OBSERVATION, place),
+        KEYS.volume(volume): ParsedKey(Kind.VOLUME, volume),
+        KEYS.image_pins(workload, number): ParsedKey(Kind.IMAGE_PINS, revision),
         KEYS.event(number, node): ParsedKey(Kind.EVENT, f"{number}/{node}"),
     }
     for key, parsed in built.items():
@@ -134,7 +150,9 @@ def test_every_key_parses_to_what_it_was_built_from(
 @unhurried
 @given(
     st.lists(
-        st.sampled_from(["desired", "observed", "instances", "revisions", "a", "0", ""])
+        st.sampled_from(
+            ["desired", "observed", "instances", "revisions", "volumes", "images", "a", "0", ""]
+        )
         | st.text(max_size=8)
     )
 )
@@ -148,7 +166,28 @@ def test_any_key_is_ours_or_a_stranger(parts: list[str]) -> None:
     if isinstance(parsed.name, InstancePlace):
         assert key.endswith(f"/{parsed.name.node}/{parsed.name.instance}")
     if isinstance(parsed.name, RevisionName):
-        assert key == KEYS.revision(*parsed.name)
+        assert key in (KEYS.revision(*parsed.name), KEYS.image_pins(*parsed.name))
+    if isinstance(parsed.name, VolumePlace):
+        assert key == KEYS.volume(parsed.name)
+
+
+@unhurried
+@given(image_references())
+def test_an_image_reference_reads_back_as_written(reference: ImageReference) -> None:
+    assert ImageReference.parse(str(reference)) == reference
+    pinned = reference.pinned(f"sha256:{'0' * 64}")
+    assert ImageReference.parse(str(pinned)) == pinned
+    assert pinned.repository == reference.repository
+
+
+@unhurried
+@given(st.text(st.sampled_from("aZ09._-:/@ é[]") | st.characters(), max_size=20))
+def test_any_text_is_an_image_in_one_form_or_none(text: str) -> None:
+    try:
+        reference = ImageReference.parse(text)
+    except ConfigError:
+        return
+    assert ImageReference.parse(str(reference)) == reference
 
 
 @sparing
@@ -171,6 +210,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 RECORDS = (
     *(WorkloadDefinition, ContainerConfig, PortMapping, NodeResources),
     *(Placement, NodeSelector, Affinity, TopologySpread, Toleration),
+    *(Security, Device, Volume, Mount, Ulimit),
 )
 NAMES = st.text(max_size=5) | st.sampled_from(
     ["kind", "<<", *(field.name for record in RECORDS for field in fields(record))]

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from orchestrator.model.actions import Place
+from orchestrator.model.container import Volume, VolumeKind
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.keys import InstancePlace
+from orchestrator.model.node import Availability, DesiredNode
 from orchestrator.model.resources import NodeResources, total
 from orchestrator.model.views import status_of
-from orchestrator.model.workload import ContainerConfig, OnNodeLost, PortMapping
+from orchestrator.model.workload import (
+    ContainerConfig,
+    OnNodeLost,
+    PortMapping,
+    WorkloadDefinition,
+)
+from orchestrator.planning.pins import pins_of
 from orchestrator.scheduler.simple import SimpleScheduler
 from orchestrator.scheduler.vector import VectorScheduler
 from tests.support.planned_cluster import PlannedCluster, web
@@ -21,11 +31,26 @@ NODES = ("n1", "n2", "n3", "n4")
 NAMES = ("web", "db")
 
 
-def definition(name: str, replicas: int, grace: float, port: int | None, wait: bool) -> object:
+@dataclass(frozen=True)
+class Template:
+    """What a workload is made of."""
+
+    grace: float
+    port: int | None
+    has_data: bool
+
+
+templates = st.builds(
+    Template, st.sampled_from([1.0, 2.0]), st.sampled_from([None, 8080]), st.booleans()
+)
+
+
+def definition(name: str, replicas: int, *, wait: bool, template: Template) -> WorkloadDefinition:
     container = ContainerConfig(
         "app",
+        image="app" if template.has_data else "",
         command=("serve",),
-        ports=(PortMapping(80, host_port=port),),
+        ports=(PortMapping(80, host_port=template.port),),
         resource_requests=NodeResources(cpu_cores=1.0),
     )
     lost = OnNodeLost.WAIT if wait else OnNodeLost.REPLACE
@@ -33,8 +58,9 @@ def definition(name: str, replicas: int, grace: float, port: int | None, wait: b
         replicas,
         name=name,
         containers=(container,),
-        stop_grace_seconds=grace,
+        stop_grace_seconds=template.grace,
         on_node_lost=lost,
+        volumes=(Volume("data", VolumeKind.LOCAL),) if template.has_data else (),
     )
 
 
@@ -43,20 +69,30 @@ class ClusterUnderFaults(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cluster = PlannedCluster(len(NODES), self.scheduler())
+        self.cluster = PlannedCluster(0, self.scheduler())
+        for node in NODES:
+            self.join(node)
 
     def scheduler(self) -> VectorScheduler | SimpleScheduler:
         return VectorScheduler()
 
+    def join(self, node: str) -> None:
+        self.cluster.add_node(node, runtimes=("process", "oci"))
+
+    @initialize(replicas=st.integers(0, 4))
+    def begin(self, replicas: int) -> None:
+        """With something that runs, and has data to lose."""
+        self.apply("db", replicas, wait=False, template=Template(1.0, None, has_data=True))
+        self.cluster.settle()
+
     @rule(
         name=st.sampled_from(NAMES),
         replicas=st.integers(0, 7),
-        grace=st.sampled_from([1.0, 2.0]),
-        port=st.sampled_from([None, 8080]),
         wait=st.booleans(),
+        template=templates,
     )
-    def apply(self, name: str, replicas: int, grace: float, port: int | None, wait: bool) -> None:
-        self.cluster.apply(definition(name, replicas, grace, port, wait))  # type: ignore[arg-type]
+    def apply(self, name: str, replicas: int, *, wait: bool, template: Template) -> None:
+        self.cluster.apply(definition(name, replicas, wait=wait, template=template))
 
     @rule(name=st.sampled_from(NAMES))
     def delete(self, name: str) -> None:
@@ -69,7 +105,11 @@ class ClusterUnderFaults(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES))
     def revive(self, node: str) -> None:
         if node not in self.cluster.state.sessions:
-            self.cluster.add_node(node)
+            self.join(node)
+
+    @rule(node=st.sampled_from(NODES), availability=st.sampled_from(Availability))
+    def say(self, node: str, availability: Availability) -> None:
+        self.cluster.say_of_node(node, DesiredNode(availability))
 
     @rule(node=st.sampled_from(NODES))
     def remove(self, node: str) -> None:
@@ -85,7 +125,21 @@ class ClusterUnderFaults(RuleBasedStateMachine):
 
     @rule()
     def lead(self) -> None:
-        self.cluster.lead()
+        """And nothing is placed away from its data."""
+        made = self.cluster.plan()
+        for action in (each for change in made.changes for each in change.actions):
+            if isinstance(action, Place):
+                name, generation = action.place.instance, action.assignment.generation
+                pins = pins_of(self.cluster.state, name.workload_key, generation, name.slot)
+                assert {pin.node for pin in pins} <= {action.place.node}
+        self.cluster.commit(made)
+
+    @rule()
+    def take_turns(self) -> None:
+        """So that there is something to be faulty."""
+        self.cluster.work()
+        self.cluster.wait(31)
+        self.lead()
 
     @rule()
     def work(self) -> None:
@@ -124,7 +178,8 @@ class ClusterUnderFaults(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The faults end: within bounded rounds all is as it should be, and then at rest."""
         for node in NODES:
-            self.cluster.add_node(node)
+            self.join(node)
+            self.cluster.say_of_node(node, DesiredNode())
         for _ in range(8):
             self.cluster.wait(400)
             self.cluster.settle(rounds=200)

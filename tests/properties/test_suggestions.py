@@ -54,8 +54,8 @@ def test_who_does_what_is_suggested_is_placed(first: int, count: int) -> None:
 
 
 def could_be_helped(case: Refused) -> bool:
-    """Whether what asks for nothing at all would fit: on any node, were they all open, or a new
-    one."""
+    """Whether what asks for nothing but its data would fit: on any node, were they all open, or a
+    new one."""
     anything = Toleration(operator=TolerationOperator.EXISTS)
     shape = case.shape
     bare = Shape(
@@ -63,6 +63,7 @@ def could_be_helped(case: Refused) -> bool:
         runtime=shape.runtime,
         labels=shape.labels,
         placement=Placement(tolerations=(anything,)),
+        pins=shape.pins,
     )
     opened = [replace(node, refusal="") for node in case.snapshot.facts.nodes]
     new = NodeFacts("new-node", {}, runtimes=frozenset({shape.runtime}))
@@ -105,7 +106,9 @@ def test_a_summary_counts_every_node_once_and_every_node_has_its_answer(
         assert why_not(case.snapshot, case.shape, case.plugins).startswith(told.summary)
         assert [answer.node for answer in told.nodes] == list(case.snapshot.facts.names)
         assert all(answer.refusals for answer in told.nodes)
-        if told.nodes:
+        if told.nodes and case.shape.pins:
+            assert all(f"on {pin.node}" in told.summary for pin in case.shape.pins)
+        elif told.nodes:
             head, _, rest = told.summary.partition(" fits: ")
             counts = [int(part.split()[0]) for part in rest.split("; ")]
             assert head in {f"none of {sum(counts)} {noun}" for noun in ("node", "nodes")}
@@ -121,6 +124,7 @@ def test_the_cases_are_of_many_kinds() -> None:
         *("of memory less", "gpu less", "without gpu", "without gpu_model", "tolerating"),
         *("without host port", "without affinity to", "without anti-affinity to"),
         *("without topology spread over", "a new node", "would take it, but it"),
+        *("without privileged containers", "without the node's /"),
     ):
         assert any(kind in text for text in texts), kind
     assert sum("would take it" in text for text in texts) < len(texts) / 2

@@ -11,6 +11,7 @@ from orchestrator.api.bodies import NodePatch
 from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.events import EventLog
 from orchestrator.cluster.view import ClusterView
+from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import Move
 from orchestrator.model.keys import (
     OWNERS,
@@ -19,9 +20,23 @@ from orchestrator.model.keys import (
     Kind,
     ParsedKey,
     Role,
+    VolumePlace,
 )
+from orchestrator.model.records import dump
+from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import WorkloadKey
+from store.commit import commit
 from store.memory.cluster import MemoryCluster
+from store.patience import Patience
+from store.transactions import (
+    Committed,
+    Delete,
+    Mutation,
+    Put,
+    SessionFence,
+    Transaction,
+    new_op,
+)
 from store.values import Compare, Event, Target, Txn, TxnResult
 from tests.support.planned_cluster import web
 from tests.support.virtual_time import in_virtual_time, virtual_now
@@ -99,12 +114,14 @@ class Onlooker:
             return Role.LEADER
         nodes = {name for epoch, name in self.node_by_session.items() if epoch in fences}
         if nodes:
-            return Role.AGENT if nodes == {_node(parsed)} else None
+            is_anybodys = parsed.kind is Kind.IMAGE_PINS
+            return Role.AGENT if is_anybodys or nodes == {_node(parsed)} else None
         return Role.API
 
 
 def _node(parsed: ParsedKey) -> str:
-    return parsed.name.node if isinstance(parsed.name, InstancePlace) else str(parsed.name)
+    name = parsed.name
+    return name.node if isinstance(name, InstancePlace | VolumePlace) else str(name)
 
 
 def test_the_table_names_every_kind() -> None:
@@ -123,6 +140,29 @@ async def have_moved(people: DesiredWriter, view: ClusterView, world: World) -> 
     await world.until(world.runs(len(places)))
 
 
+async def as_agent(world: World, node: str, *mutations: Mutation) -> None:
+    """What it writes besides, where there are images and volumes; simulated nodes have none."""
+    fence = SessionFence(KEYS.session(node), world.state.sessions[node].create_revision)
+    transaction = Transaction(mutations, new_op(world.rng), fence)
+    store = world.store.connect(node)
+    patience = Patience(virtual_now, world.rng, limit_seconds=10.0)
+    assert isinstance(await commit(store, transaction, patience), Committed)
+
+
+def volume_on(node: str, base: int = 0) -> Put:
+    place = VolumePlace(node, VolumeName("default", "web", 0, "content"))
+    return Put(KEYS.volume(place), dump(NodeVolume(0.0)), base)
+
+
+async def have_images_and_data(world: World) -> None:
+    pins = KEYS.image_pins(WorkloadKey("default", "web"), 1)
+    volume = volume_on("n1")
+    await as_agent(world, "n1", volume, Put(pins, dump(ImagePins()), 0))
+    await world.until(lambda: bool(world.state.volumes and world.state.image_pins))
+    [entry] = world.state.volumes.values()
+    await as_agent(world, "n1", Delete(volume.key, entry.mod_revision))
+
+
 @in_virtual_time
 async def test_each_key_is_written_and_deleted_by_its_owners_alone(tmp_path: Path) -> None:
     onlooker = Onlooker()
@@ -138,6 +178,7 @@ async def test_each_key_is_written_and_deleted_by_its_owners_alone(tmp_path: Pat
         await people.apply(web(3))
         await world.until(world.runs(3))
         await have_moved(people, view, world)
+        await have_images_and_data(world)
         await people.change_node("n1", NodePatch(availability="cordoned"))
         await people.change_node("n3", NodePatch(labels={"rack": "r1"}))
         await people.scale(WorkloadKey("default", "web"), 5)
@@ -147,6 +188,7 @@ async def test_each_key_is_written_and_deleted_by_its_owners_alone(tmp_path: Pat
         world.start_agent("n2")
         await world.until(world.runs(5))
         await world.kill_agent("n3")
+        await as_agent(world, "n3", volume_on("n3"))
         await world.until(lambda: "n3" not in world.state.sessions)
         await people.remove_node("n3")
         await world.until(world.runs(5))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from orchestrator.model.container import is_allowed_path
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.placement import (
     NODE_KEY,
@@ -64,6 +65,8 @@ def _alone(each: Placed) -> Iterator[str]:
     node, shape = each.node, each.shape
     if not _is_for(node, shape):
         yield f"{each.instance} is on {node.name}, which does not take it"
+    if any(pin.node != node.name for pin in shape.pins):
+        yield f"{each.instance} is on {node.name}, but has data elsewhere"
 
 
 def _is_for(node: NodeFacts, shape: Shape) -> bool:
@@ -73,6 +76,8 @@ def _is_for(node: NodeFacts, shape: Shape) -> bool:
     return (
         not node.refusal
         and shape.runtime in node.runtimes
+        and node.allows_privileged >= shape.is_privileged
+        and all(is_allowed_path(path, node.allowed_binds) for path in shape.host_paths)
         and all(meets(labels, each) for each in needed)
         and all(any(each.covers(taint) for each in shape.placement.tolerations) for taint in bad)
     )

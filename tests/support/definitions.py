@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+from orchestrator.model.container import NetworkMode
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.placement import ANYWHERE, PriorityClass
 from orchestrator.model.resources import NAMED, NodeResources
@@ -23,6 +24,7 @@ from orchestrator.model.workload import (
     WorkloadDefinition,
     WorkloadKey,
 )
+from tests.support.isolation import images, of_container, of_instance
 from tests.support.placements import placements
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -42,7 +44,6 @@ _env_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True).filter
 )
 _own_resources = st.sampled_from(["example.org/fpga", "licences", "tpu-v5"])
 _models = st.lists(_label_texts, max_size=3, unique=True).map(tuple)
-_images = st.sampled_from(["nginx:1.29", "registry.example.org/team/app@sha256:0123"])
 
 
 def _requests(limit: float) -> st.SearchStrategy[NodeResources]:
@@ -55,15 +56,16 @@ _limits = st.builds(NodeResources, **{name: st.sampled_from([0.0, 5_000.0]) for 
 
 
 @st.composite
-def _containers(draw: st.DrawFn) -> tuple[ContainerConfig, ...]:
+def _containers(draw: st.DrawFn, instance: dict[str, Any] | None) -> tuple[ContainerConfig, ...]:
+    """`instance`: what there is to mount and share; None for plain processes."""
     names = draw(st.lists(dns_labels, min_size=1, max_size=3, unique=True))
-    has_image = draw(st.booleans())
-    ports = iter(draw(_ports()))
+    has_image = instance is not None
+    ports = iter(draw(_ports(instance["network"] if instance else NetworkMode.BRIDGE)))
     models = draw(_models)
     return tuple(
         ContainerConfig(
             name=name,
-            image=draw(_images) if has_image else "",
+            image=draw(images) if has_image else "",
             command=draw(_commands(min_size=0 if has_image else 1)),
             args=tuple(draw(st.lists(arguments, max_size=3))),
             env_vars=draw(st.dictionaries(_env_names, arguments, max_size=3)),
@@ -72,6 +74,7 @@ def _containers(draw: st.DrawFn) -> tuple[ContainerConfig, ...]:
             resource_requests=_with_gpus(draw(_requests(5_000)), gpus),
             resource_limits=draw(_limits),
             gpu_model=models if gpus else (),
+            **(draw(of_container(instance)) if instance else {}),
         )
         for name, gpus in zip(names, draw(_gpus(len(names))), strict=True)
     )
@@ -100,13 +103,15 @@ _port_numbers = st.integers(1, 65_535)
 
 
 @st.composite
-def _ports(draw: st.DrawFn) -> list[PortMapping]:
+def _ports(draw: st.DrawFn, network: NetworkMode) -> list[PortMapping]:
     """Ports of one instance: unique on either side, and by name."""
-    numbers = draw(st.lists(_port_numbers, max_size=5, unique=True))
+    most = 0 if network is NetworkMode.NONE else 5
+    numbers = draw(st.lists(_port_numbers, max_size=most, unique=True))
+    is_host = network is NetworkMode.HOST
     return [
         PortMapping(
             container_port=number,
-            host_port=draw(st.sampled_from([None, 65_536 - number])),
+            host_port=draw(st.sampled_from([None, number if is_host else 65_536 - number])),
             protocol=draw(st.sampled_from(Protocol)),
             name=draw(st.sampled_from(["", f"port-{number}"])),
         )
@@ -119,10 +124,11 @@ def definitions(draw: st.DrawFn) -> WorkloadDefinition:
     """Definitions that break no rule."""
     shortest, longest = sorted((draw(seconds), draw(seconds)))
     is_gang = draw(st.booleans())
+    instance = draw(st.none() | of_instance())
     return WorkloadDefinition(
         name=draw(dns_labels),
         namespace=draw(st.just("default") | dns_labels),
-        containers=draw(_containers()),
+        containers=draw(_containers(instance)),
         replicas=draw(st.integers(0, MAX_GANG if is_gang else 100_000)),
         labels=draw(st.dictionaries(_label_texts, st.just("") | _label_texts, max_size=3)),
         stop_grace_seconds=draw(seconds),
@@ -133,6 +139,7 @@ def definitions(draw: st.DrawFn) -> WorkloadDefinition:
         priority=draw(st.sampled_from(PriorityClass)),
         gang=is_gang,
         min_available=draw(st.none() | st.integers(0, 100_000)),
+        **(instance or {}),
     )
 
 

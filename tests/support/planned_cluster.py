@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.controller.writes import following, mutations_of
 from orchestrator.model.actions import Plan
@@ -20,11 +21,12 @@ from orchestrator.model.instance import (
     Wanted,
     WorkloadInstanceStatus,
 )
-from orchestrator.model.keys import InstancePlace, Keys, Kind
+from orchestrator.model.keys import InstancePlace, Keys, Kind, VolumePlace
 from orchestrator.model.node import DesiredNode, NodeReport, NodeSession
 from orchestrator.model.records import Record, dump
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.views import status_of
+from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import (
     ContainerConfig,
     DesiredWorkload,
@@ -78,13 +80,13 @@ class PlannedCluster:
 
     # What agents do
 
-    def add_node(self, node: str, allocatable: NodeResources | None = None) -> None:
-        """A session, and a report of it: written anew in each life."""
+    def add_node(self, node: str, allocatable: NodeResources | None = None, **changes: Any) -> None:
+        """A session, and a report of it: written anew in each life. `changes` are fields of it."""
         has = allocatable or NodeResources(cpu_cores=4, memory_mb=4000)
         self.revive(node)
         life = {"life": str(self.state.revision)}
         report = NodeReport(f"http://{node}", has, has, versions=life)
-        self.put(self.keys.node_report(node), report)
+        self.put(self.keys.node_report(node), replace(report, **changes))
 
     def lose(self, node: str) -> None:
         self.drop(self.keys.session(node))
@@ -129,6 +131,8 @@ class PlannedCluster:
         is_same_life = known and known.record.assignment == entry.create_revision
         if known and is_same_life and known.record.status.is_finished:
             return
+        if status is Status.RUNNING:
+            self._keep_volumes(place)
         ended = status.is_finished
         self.put(
             self.keys.observation(place),
@@ -141,6 +145,12 @@ class PlannedCluster:
                 finished_at=lived if ended else None,
             ),
         )
+
+    def _keep_volumes(self, place: InstancePlace) -> None:
+        template = self.state.template_of(place)
+        for volume in template.local_volumes() if template else ():
+            name = VolumeName(*place.instance[:3], volume)
+            self.put(self.keys.volume(VolumePlace(place.node, name)), NodeVolume(0.0))
 
     def fail(self, slot: int, *, lived: float = 0.0, cause: ExitCause = ExitCause.EXITED) -> None:
         self.report(self.place_of(slot), Status.FAILED, lived=lived, cause=cause)

@@ -30,7 +30,7 @@ from orchestrator.model.placement import (
 )
 from orchestrator.model.workload import WorkloadKey
 from orchestrator.scheduler.facts import NodeFacts
-from orchestrator.scheduler.protocol import ScheduleRequest, Shape
+from orchestrator.scheduler.protocol import Pin, ScheduleRequest, Shape
 from orchestrator.scheduler.snapshot import Claim
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ FEATURES = (
     *("refusals", "runtimes", "selectors", "taints", "ports", "images", "resources", "failures"),
     *("affinity", "anti_affinity", "spread", "soft", "claims", "prefer", "priorities", "pack"),
     *("generations", "mixed_slots", "odd_labels", "namespaces", "absurd"),
+    *("privileged", "host_paths", "pins"),
 )
 RESOURCES = ("cpu_cores", "memory_mb", "fpga")
 TOPOLOGY_KEYS = (NODE_KEY, NODE_KEY, "zone", "zone", "rack", "rack", "nowhere")
@@ -102,6 +103,8 @@ class _Draw:
             taints=self._few("taints", self._taint),
             runtimes=frozenset({"process", *self._few("runtimes", lambda: "oci")}),
             images=frozenset(self._few("images", lambda: rng.choice("abc"))),
+            allowed_binds=self._few("host_paths", lambda: rng.choice(("/srv", "/srv/a", "/dev"))),
+            allows_privileged=self._has("privileged") and rng.random() < 0.7,
             refusal="is cordoned" if self._has("refusals") and rng.random() < 0.3 else "",
         )
 
@@ -139,12 +142,18 @@ class _Draw:
             host_ports=frozenset(self._few("ports", self._port)),
             runtime=rng.choice(("process", "oci")) if self._has("runtimes") else "process",
             images=frozenset(self._few("images", lambda: rng.choice("abcd"))),
+            is_privileged=self._has("privileged") and rng.random() < 0.5,
+            host_paths=self._host_paths(),
             labels={"app": rng.choice(("a", "b")), "level": rng.choice(("1", "2"))},
             placement=self._placement(),
             priority=rng.choice(tuple(PriorityClass))
             if self._has("priorities")
             else PriorityClass.NORMAL,
         )
+
+    def _host_paths(self) -> frozenset[str]:
+        paths = ("/srv", "/srv/a", "/srv/ab", "/dev/fuse")
+        return frozenset(self._few("host_paths", lambda: self.rng.choice(paths))[:1])
 
     def _port(self) -> tuple[str, int]:
         return self.rng.choice(("tcp", "udp")), self.rng.choice((80, 443))
@@ -238,9 +247,20 @@ class _Draw:
         if self._has("prefer") and rng.random() < 0.5:
             prefer = rng.choice((rng.choice(nodes).name, "gone"))
         return [
-            ScheduleRequest(self._name(shape), shape, failed_on, prefer, may_displace=False)
+            ScheduleRequest(
+                self._name(shape), self._pinned(shape, nodes), failed_on, prefer, may_displace=False
+            )
             for _ in range(rng.choice((1, 1, 2, 3, 5, 8)))
         ]
+
+    def _pinned(self, shape: Shape, nodes: list[NodeFacts]) -> Shape:
+        """Some slots have data somewhere; few have some in several places, or where nothing is."""
+        rng = self.rng
+        if not self._has("pins") or rng.random() < 0.5:
+            return shape
+        names = [*(node.name for node in nodes), *(["gone"] if rng.random() < 0.2 else [])]
+        pins = [Pin("content", rng.choice(names)) for _ in range(rng.choice((1, 1, 1, 2)))]
+        return replace(shape, pins=tuple(pins))
 
     def _with_slots_mixed(self, requests: list[ScheduleRequest]) -> list[ScheduleRequest]:
         """So that instances of two generations take turns, and batches end early."""

@@ -60,7 +60,11 @@ class ReferenceScheduler:
         found: dict[int, str | None] = {}
         turns = sorted(
             range(len(requests)),
-            key=lambda at: (-requests[at].shape.priority.rank, requests[at].instance),
+            key=lambda at: (
+                -requests[at].shape.priority.rank,
+                not requests[at].shape.pins,
+                requests[at].instance,
+            ),
         )
         for _, turn in groupby(turns, key=lambda at: _but_for_its_name(requests[at])):
             batch = list(turn)
@@ -120,6 +124,7 @@ class ReferenceCluster:
     def fits(self, node: NodeFacts, shape: Shape) -> bool:
         return (
             could_take(node, shape)
+            and all(pin.node == node.name for pin in shape.pins)
             and self._ports_are_free(node, shape)
             and self._has_room(node, shape)
             and all(
@@ -260,10 +265,13 @@ class ReferenceCluster:
 
 
 def could_take(node: NodeFacts, shape: Shape) -> bool:
-    """Whatever runs on it: state, runtime, hard selectors and taints say nothing against it."""
+    """Whatever runs on it: state, runtime, what it allows, hard selectors and taints say nothing
+    against it."""
     return (
         not node.refusal
         and shape.runtime in node.runtimes
+        and (node.allows_privileged or not shape.is_privileged)
+        and all(_allows(node, path) for path in shape.host_paths)
         and all(
             meets(labels_of(node), selector.requirement)
             for selector in shape.placement.nodes
@@ -271,6 +279,11 @@ def could_take(node: NodeFacts, shape: Shape) -> bool:
         )
         and not any(_forbids(taint) for taint in untolerated(node, shape))
     )
+
+
+def _allows(node: NodeFacts, path: str) -> bool:
+    above = path.split("/")
+    return any(above[: len(each.split("/"))] == each.split("/") for each in node.allowed_binds)
 
 
 def labels_of(node: NodeFacts) -> dict[str, str]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import groupby
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.keys import InstancePlace, Keys, Kind
+from orchestrator.model.keys import InstancePlace, Keys, Kind, VolumePlace
 from store.etcd import EtcdStore
 from store.fragments import Assembler
 from store.values import Event
@@ -26,7 +26,7 @@ from tests.support.stores import revision_of
 
 KEYS = Keys()
 BY_LEADER = {Kind.ASSIGNMENT, Kind.WORKLOAD_STATUS}
-BY_AGENT = {Kind.NODE_REPORT, Kind.OBSERVATION}
+BY_AGENT = {Kind.NODE_REPORT, Kind.OBSERVATION, Kind.VOLUME}
 
 
 @asynccontextmanager
@@ -86,7 +86,8 @@ def fence_of(key: str) -> str | None:
         return KEYS.leader
     if parsed.kind in BY_AGENT:
         name = parsed.name
-        return KEYS.session(name.node if isinstance(name, InstancePlace) else str(name))
+        node = name.node if isinstance(name, InstancePlace | VolumePlace) else str(name)
+        return KEYS.session(node)
     return None
 
 

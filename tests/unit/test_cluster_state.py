@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from orchestrator.model.cluster_state import ClusterState, Damage, Entry, Row
+from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import (
     Assignment,
     InstanceName,
@@ -15,10 +16,18 @@ from orchestrator.model.instance import (
     Wanted,
     WorkloadInstanceStatus,
 )
-from orchestrator.model.keys import InstancePlace, Keys, Kind, ParsedKey, RevisionName
+from orchestrator.model.keys import (
+    InstancePlace,
+    Keys,
+    Kind,
+    ParsedKey,
+    RevisionName,
+    VolumePlace,
+)
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
 from orchestrator.model.records import Record, Schema, dump
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import (
     ContainerConfig,
     DesiredWorkload,
@@ -33,6 +42,7 @@ WEB = WorkloadKey("default", "web")
 SPEC = WorkloadDefinition("web", (ContainerConfig("server", command=("sleep", "60")),))
 PLACE = InstancePlace("node-1", InstanceName("default", "web", 0, 3))
 REVISION = RevisionName(WEB, 1)
+VOLUME = VolumePlace("node-1", VolumeName("default", "web", 0, "content"))
 
 
 def assigned(place: InstancePlace) -> Assignment:
@@ -59,6 +69,11 @@ RECORDS: dict[str, tuple[ParsedKey, Record]] = {
         ParsedKey(Kind.OBSERVATION, PLACE),
         InstanceObservation(WorkloadInstanceStatus.RUNNING),
     ),
+    KEYS.volume(VOLUME): (ParsedKey(Kind.VOLUME, VOLUME), NodeVolume(1.5, 20.0)),
+    KEYS.image_pins(*REVISION): (
+        ParsedKey(Kind.IMAGE_PINS, REVISION),
+        ImagePins({"server": f"docker.io/library/web@sha256:{'0' * 64}"}),
+    ),
     KEYS.move(PLACE): (ParsedKey(Kind.MOVE, PLACE), Move("by request", "node-2")),
     KEYS.event(1, "a"): (ParsedKey(Kind.EVENT, "1/a"), Event(1.0, "Started", "web", "x", "c1")),
 }
@@ -76,6 +91,8 @@ def table(state: ClusterState, parsed: ParsedKey) -> Mapping[object, Entry[Recor
         Kind.ASSIGNMENT: state.assignments,
         Kind.OBSERVATION: state.observations,
         Kind.MOVE: state.moves,
+        Kind.VOLUME: state.volumes,
+        Kind.IMAGE_PINS: state.image_pins,
         Kind.EVENT: state.events,
         Kind.SCHEMA: {"": state.schema} if state.schema else {},
         Kind.LEADER: {"": state.leader} if state.leader else {},
@@ -120,7 +137,12 @@ def test_a_damaged_record_is_set_aside_and_its_last_good_version_stays(key: str)
     assert table(state, parsed) == {parsed.name: Entry(record, 5, 10, 3.0)}
 
 
-BY_BEING_THERE = {KEYS.session("node-1"), KEYS.node_report("node-1")}
+BY_BEING_THERE = {
+    KEYS.session("node-1"),
+    KEYS.node_report("node-1"),
+    KEYS.volume(VOLUME),
+    KEYS.image_pins(*REVISION),
+}
 
 
 @pytest.mark.parametrize("key", [key for key in RECORDS if key not in BY_BEING_THERE])
@@ -271,3 +293,35 @@ def test_a_wish_to_move_is_found_by_its_workload_be_the_instance_there_or_not() 
     assert state.workload_keys() == [WEB]
     state.apply(KEYS.move(PLACE), None, 2.0)
     assert (state.moves_of(WEB), state.workload_keys()) == ({}, [])
+
+
+def test_the_data_of_a_slot_are_found_by_it_and_by_their_node() -> None:
+    state = ClusterState(KEYS)
+    others = [
+        VOLUME._replace(node="node-2"),
+        VolumePlace("node-1", VolumeName("default", "web", 0, "cache")),
+        VolumePlace("node-1", VolumeName("default", "web", 1, "content")),
+    ]
+    for place in (VOLUME, *others):
+        put(state, KEYS.volume(place), NodeVolume(1.0))
+    assert state.volumes_of(WEB, 0) == [others[1], VOLUME, others[0]]
+    assert state.volumes_on("node-1") == [others[1], VOLUME, others[2]]
+    assert state.workload_keys() == [], "data outlive their workload"
+    state.apply(KEYS.volume(VOLUME), None, 2.0)
+    assert state.volumes_of(WEB, 0) == [others[1], others[0]]
+
+
+def test_data_whose_record_cannot_be_read_are_there_all_the_same() -> None:
+    state = ClusterState(KEYS)
+    state.apply(KEYS.volume(VOLUME), Row(b"{", 5, 5), now=1.0)
+    assert state.volumes_of(WEB, 0) == [VOLUME]
+    assert KEYS.volume(VOLUME) in state.damaged
+
+
+def test_image_pins_are_found_by_their_workload_and_are_a_trace_of_it() -> None:
+    state = ClusterState(KEYS)
+    for generation in (10, 9):
+        put(state, KEYS.image_pins(WEB, generation), ImagePins({"server": "x"}))
+    assert state.image_pins_of(WEB) == [RevisionName(WEB, 9), RevisionName(WEB, 10)]
+    assert state.revisions_of(WEB) == []
+    assert state.workload_keys() == [WEB]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 
+from orchestrator.model.image import ImageReference
 from orchestrator.model.manifest import parse_manifests
 from orchestrator.model.placement import PriorityClass, Taint, TaintEffect
 from tests.support.orc import Orc
@@ -19,6 +20,7 @@ from tests.support.served_api import ServedApi
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 WEB, PLACEMENT = EXAMPLES / "web.yaml", EXAMPLES / "placement.yaml"
+CONTAINERS = EXAMPLES / "containers.yaml"
 
 
 @contextlib.contextmanager
@@ -75,3 +77,13 @@ def test_a_worker_bears_the_taint_that_its_comment_names_and_a_cache_does_not() 
     assert toleration.covers(Taint("maintenance", effect=TaintEffect.NO_EXECUTE))
     assert not cache.placement.tolerations
     assert (cache.priority, worker.priority) == (PriorityClass.HIGH, PriorityClass.LOW)
+
+
+def test_the_containers_say_of_what_they_are_made_and_what_they_may_do() -> None:
+    web, database = parse_manifests(CONTAINERS.read_text("utf-8"), source=CONTAINERS.name)
+    (server,) = web.containers
+    assert ImageReference.parse(server.image).repository == "docker.io/library/nginx"
+    assert server.security.read_only_root
+    assert not web.template().is_privileged()
+    assert (web.template().local_volumes(), database.template().local_volumes()) == ((), ("data",))
+    assert {each.template().runtime() for each in (web, database)} == {"oci"}

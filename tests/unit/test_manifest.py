@@ -231,7 +231,7 @@ def test_a_tab_is_explained() -> None:
 def test_a_workload_that_etcd_would_not_take_is_refused_by_its_size() -> None:
     args = ", ".join(["x" * 99_000] * 5)
     (complaint,) = complaints(f"{WEB}    args: [{args}]")
-    assert complaint.startswith("web.yaml:1: the workload takes 495")
+    assert complaint.startswith("web.yaml:1: the workload takes 496")
 
 
 def test_a_workload_may_be_named_once_only() -> None:

@@ -78,6 +78,17 @@ def test_the_many_records_are_written_without_what_goes_without_saying() -> None
         "containers": [{"name": "a", "exit_code": 0}],
     }
     assert load(OBSERVATION, dump(running)) == running
+    killed = ContainerObservation("a", exit_code=137, image="x@sha256:0", is_oom_killed=True)
+    ended = InstanceObservation(
+        WorkloadInstanceStatus.FAILED, containers=(killed,), address="10.117.0.2"
+    )
+    assert json.loads(dump(ended)) == {
+        "status": "Failed",
+        "containers": [
+            {"name": "a", "exit_code": 137, "image": "x@sha256:0", "is_oom_killed": True}
+        ],
+        "address": "10.117.0.2",
+    }
 
 
 def test_the_few_are_written_in_full() -> None:

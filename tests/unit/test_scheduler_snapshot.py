@@ -128,7 +128,7 @@ def test_a_shape_is_what_matters_of_a_workload_and_its_template() -> None:
         {"cpu_cores": 500},
         GpuNeed(460, 1, ("T4",)),
     )
-    assert (made.host_ports, made.images) == (HTTP, frozenset({"nginx:1"}))
+    assert (made.host_ports, made.images) == (HTTP, frozenset({"docker.io/library/nginx:1"}))
     assert made.labels == spec.labels
     assert (made.placement, made.priority, made.gang) == (spec.placement, spec.priority, True)
 

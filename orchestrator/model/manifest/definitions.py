@@ -20,6 +20,7 @@ from orchestrator.model.manifest.reader import read_definition
 from orchestrator.model.problems import Findings, ManifestError, Problem, value_text
 from orchestrator.model.records import dump
 from orchestrator.model.resources import NAMED, NodeResources
+from orchestrator.model.rules.faults import Fault
 from orchestrator.model.rules.workload import definition_faults
 from orchestrator.model.workload import DesiredWorkload, WorkloadDefinition, WorkloadKey
 
@@ -64,9 +65,7 @@ def definition_from_json(value: object) -> WorkloadDefinition:
 def _checked(document: yaml.Node) -> tuple[WorkloadDefinition, Findings]:
     findings = Findings()
     definition = read_definition(document, findings)
-    faults = [
-        fault for fault in definition_faults(definition) if not findings.is_spoilt(fault.path)
-    ]
+    faults = [fault for fault in definition_faults(definition) if not _is_spoilt(fault, findings)]
     for fault in faults:
         findings.note(fault.path, value_text(fault.value), fault.sentence)
     if not findings.problems:
@@ -75,6 +74,11 @@ def _checked(document: yaml.Node) -> tuple[WorkloadDefinition, Findings]:
             sentence = f"the workload takes {size} bytes; it may take {MAX_RECORD_BYTES}"
             findings.note((), "", sentence)
     return definition, findings
+
+
+def _is_spoilt(fault: Fault, findings: Findings) -> bool:
+    is_baseless = bool(fault.because) and findings.is_spoilt(fault.because)
+    return is_baseless or findings.is_spoilt(fault.path)
 
 
 def to_manifest(definition: WorkloadDefinition) -> str:

@@ -90,6 +90,8 @@ def _read(kind: Any, spot: Spot) -> Any:
         return _READERS[kind](spot)
     if get_origin(kind) is tuple:
         return _items(get_args(kind)[0], spot)
+    if get_origin(kind) is dict:
+        return _named(get_args(kind)[1], spot)
     if kind is NodeResources:
         return _resources(spot)
     if is_dataclass(kind):
@@ -125,6 +127,8 @@ def _note_unknown(name: str, schema: dict[str, _Field], record: Spot, member: Sp
 def _missing(kind: Any, path: Path, findings: Findings) -> Any:
     if not findings.is_spoilt(path):
         findings.note(path, "", f"{path_text(path)} is missing")
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return next(iter(kind))
     return (get_origin(kind) or kind)()
 
 
@@ -134,6 +138,12 @@ def _items(kind: Any, spot: Spot) -> tuple[Any, ...]:
         spot.refuse(f"it must be a list{example}")
         return ()
     return tuple(_read(kind, spot.below(index, node)) for index, node in enumerate(spot.node.value))
+
+
+def _named(kind: Any, spot: Spot) -> dict[str, Any]:
+    """Records by name."""
+    members = read_members(spot)
+    return {name: _read(kind, member) for name, member in members if not member.is_null}
 
 
 def _resources(spot: Spot) -> NodeResources:

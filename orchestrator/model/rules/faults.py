@@ -24,11 +24,13 @@ _LABEL_RULE = "1 to 63 letters, digits, '.', '_' or '-', with a letter or digit 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A value that breaks a rule: `containers[0].name is 'Web': it must be ...`."""
+    """A value that breaks a rule: `containers[0].name is 'Web': it must be ...`. The rule may hold
+    because of what another field says: `because` is where that stands."""
 
     path: Path
     value: object
     rule: str
+    because: Path = ()
 
     @property
     def sentence(self) -> str:

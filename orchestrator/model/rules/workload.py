@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import fields
 
 from orchestrator.model.problems import Path, path_text
+from orchestrator.model.rules.container import isolation_faults
 from orchestrator.model.rules.faults import (
     Fault,
     no_dns_label,
@@ -22,6 +23,7 @@ from orchestrator.model.rules.faults import (
 from orchestrator.model.rules.gpus import gpu_faults
 from orchestrator.model.rules.placement import placement_faults
 from orchestrator.model.rules.resources import over_limit, resource_faults
+from orchestrator.model.rules.volumes import export_faults, single_export_faults
 from orchestrator.model.workload import (
     ContainerConfig,
     PortMapping,
@@ -61,6 +63,7 @@ def definition_faults(spec: WorkloadDefinition) -> Iterator[Fault]:
     yield from _out_of_bounds((), spec, "lost_after_seconds", "min_available")
     yield from unfit_labels(("labels",), spec.labels)
     yield from _restart_faults(("restart",), spec.restart)
+    yield from export_faults(spec)
     yield from template_faults(spec.template())
 
 
@@ -70,6 +73,7 @@ def replica_faults(spec: WorkloadDefinition) -> Iterator[Fault]:
     if spec.gang and spec.replicas > MAX_GANG:
         rule = f"a gang has at most {MAX_GANG}, which are placed all at once"
         yield Fault(("replicas",), spec.replicas, rule)
+    yield from single_export_faults(spec)
 
 
 def _out_of_bounds(path: Path, record: object, *names: str) -> Iterator[Fault]:
@@ -102,6 +106,7 @@ def template_faults(template: WorkloadTemplate) -> Iterator[Fault]:
     yield from repeated(_port_identities(template))
     yield from gpu_faults(containers)
     yield from placement_faults(("placement",), template.placement)
+    yield from isolation_faults(template)
 
 
 def _container_faults(
@@ -131,8 +136,6 @@ def _program_faults(
         yield Fault((*path, "command"), container.command, rule)
     if container.command and not container.command[0]:
         yield Fault((*path, "command", 0), "", "it must name the program to run")
-    if re.search(r"\s", container.image):
-        yield Fault((*path, "image"), container.image, "it must not contain blanks")
     if container.working_dir and not container.working_dir.startswith("/"):
         yield Fault((*path, "working_dir"), container.working_dir, "it must begin with '/'")
 
@@ -165,12 +168,14 @@ def _port_faults(path: Path, port: PortMapping) -> Iterator[Fault]:
 
 
 def _port_identities(template: WorkloadTemplate) -> Iterator[tuple[Path, object, Hashable]]:
-    """What ports must not share: the container's own side, the node's side, and names."""
+    """What ports must not share: the container's own side, the node's side, and names. Containers
+    of images share a network, and so that side of their ports."""
+    is_shared = template.runtime() == "oci"
     for number, container in enumerate(template.containers):
         for index, port in enumerate(container.ports):
             path = ("containers", number, "ports", index)
             protocol = port.protocol
-            inside = ("inside", number, protocol, port.container_port)
+            inside = ("inside", 0 if is_shared else number, protocol, port.container_port)
             yield (*path, "container_port"), port.container_port, inside
             if port.host_port is not None:
                 yield (*path, "host_port"), port.host_port, ("host", protocol, port.host_port)
