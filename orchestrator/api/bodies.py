@@ -12,7 +12,10 @@ from orchestrator.model.forecast import CriticalNode
 from orchestrator.model.moves import PlannedMove
 from orchestrator.model.node import Event
 from orchestrator.model.placement import Taint
+from orchestrator.model.stored_image import StoredImage
+from orchestrator.model.usage import NodeUsage
 from orchestrator.model.views import Node, Workload, WorkloadInstance
+from orchestrator.model.volume import ListedVolume
 from orchestrator.process.problems import ProblemDetails
 
 MAX_REASON = 200
@@ -29,6 +32,24 @@ class WorkloadList:
 class InstanceList:
     revision: int
     items: tuple[WorkloadInstance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageList:
+    revision: int
+    items: tuple[NodeUsage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeList:
+    revision: int
+    items: tuple[ListedVolume, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImageList:
+    revision: int
+    items: tuple[StoredImage, ...]
 
 
 @dataclass(frozen=True, slots=True)

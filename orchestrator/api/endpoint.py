@@ -21,7 +21,8 @@ Q = TypeVar("Q", bound=Query)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Q]):
-    """`answer` is the type of the body, or of each line of a stream; `body` of what is sent.
+    """`answer` is the type of the body, or of each line of a stream; `body` of what is sent. Of a
+    WebSocket (`is_socket`) they are of its last frame and of its first one.
 
     `needs_state`: it must not be answered before this replica has read the store.
     """
@@ -34,6 +35,7 @@ class Endpoint(Generic[Q]):
     answer: Any
     body: Any = None
     is_stream: bool = False
+    is_socket: bool = False
     needs_state: bool = True
     may_create: bool = False
 
@@ -45,7 +47,7 @@ class Endpoint(Generic[Q]):
                 return problem_response(problem_of(error))
 
         if self.method == "GET":
-            return web.get(self.path, handler, allow_head=not self.is_stream)
+            return web.get(self.path, handler, allow_head=not (self.is_stream or self.is_socket))
         return web.route(self.method, self.path, handler)
 
     async def _answer(self, api: Api, request: web.Request) -> web.StreamResponse:

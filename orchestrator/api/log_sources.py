@@ -3,93 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import aiohttp
 
+from orchestrator.api.agents import BROKEN, NodeAgent, agent_of
 from orchestrator.api.context import Api
 from orchestrator.api.queries import LogsQuery
 from orchestrator.api.requests import adapter
 from orchestrator.model.answers import LogEntry
 from orchestrator.model.cluster_state import ClusterState
-from orchestrator.model.errors import (
-    ConfigError,
-    NetworkError,
-    OrchestrationError,
-    WorkloadNotFound,
-)
+from orchestrator.model.errors import NetworkError, OrchestrationError
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.views import observation_of
-
-ANSWER_SECONDS = 5.0
-"""Until the agent has begun to answer; from then on a log may be silent for ever."""
+from orchestrator.process.streams import INSTANCE_HEADER
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
-
-_BROKEN = (aiohttp.ClientError, OSError, ValueError)
-"""aiohttp lets `ValueError` through for an address that is no URL."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Agent:
-    """A node's agent. `address` is its URL, empty as long as it has not said so."""
-
-    node: str
-    address: str
-    session: aiohttp.ClientSession
-
-    async def open_log(self, instance: str, query: LogsQuery) -> _AgentLog:
-        """Raises `NetworkError`, or what the agent refuses with."""
-        if not self.address:
-            raise NetworkError(
-                f"node {self.node} has not said where its agent is: see that it runs"
-            )
-        url = f"{self.address.rstrip('/')}/v1/instances/{quote(instance)}/logs"
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                response = await self.session.get(
-                    url,
-                    params=_params(query),
-                    timeout=aiohttp.ClientTimeout(total=None),
-                    allow_redirects=False,
-                )
-                if response.status != 200:
-                    async with response:
-                        raise self._refusal(response.status, await response.read())
-        except _BROKEN as error:
-            raise self.unreachable(error) from None
-        return _AgentLog(self, response)
-
-    def unreachable(self, error: Exception) -> NetworkError:
-        why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
-        return NetworkError(
-            f"node {self.node} cannot be reached at {self.address} ({why or 'it hung up'}): "
-            "see that its agent runs"
-        )
-
-    def _refusal(self, status: int, body: bytes) -> OrchestrationError:
-        detail = _detail(body)
-        if status == 404:
-            return WorkloadNotFound(detail or f"node {self.node} has nothing of it: read again")
-        if status == 400:
-            return ConfigError(detail or f"node {self.node} refused it: see its agent's log")
-        return NetworkError(
-            f"node {self.node} at {self.address} refused with status {status}: "
-            f"{detail or 'see the log of its agent'}"
-        )
 
 
 class _AgentLog:
     """One answer that is being read. Close it, or the connection stays."""
 
-    def __init__(self, agent: _Agent, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, agent: NodeAgent, response: aiohttp.ClientResponse) -> None:
         self._agent = agent
         self._response = response
+
+    @property
+    def instance(self) -> str:
+        return self._response.headers.get(INSTANCE_HEADER, "")
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Whole lines, each with its line end. Raises `NetworkError` when it breaks off."""
@@ -101,7 +45,7 @@ class _AgentLog:
                     yield line + b"\n"
                 if len(rest) > MAX_LINE_BYTES:
                     raise ValueError(f"it sent a line of more than {MAX_LINE_BYTES} bytes")
-        except _BROKEN as error:
+        except BROKEN as error:
             raise self._agent.unreachable(error) from None
 
     def close(self) -> None:
@@ -117,6 +61,11 @@ class Source:
         self.place = place
         self.error = error
         self._log = log
+
+    @property
+    def instance(self) -> str:
+        """Whose log it is, as its agent says."""
+        return self._log.instance if self._log else ""
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Until the log ends, or `error` is set."""
@@ -145,18 +94,18 @@ def has_begun(state: ClusterState, place: InstancePlace) -> bool:
 
 
 async def open_source(api: Api, place: InstancePlace, query: LogsQuery) -> Source:
-    report = api.state.reports.get(place.node)
-    agent = _Agent(place.node, report.record.address if report else "", api.agents)
+    agent = agent_of(api, place.node)
+    path = f"/v1/instances/{quote(str(place.instance))}/logs"
     try:
-        return Source(place, await agent.open_log(str(place.instance), query))
+        return Source(place, _AgentLog(agent, await agent.get(path, _params(query))))
     except OrchestrationError as error:
         return Source(place, None, error)
 
 
-async def open_sources(
+async def open_all(
     api: Api, places: Iterable[InstancePlace], query: LogsQuery, stack: AsyncExitStack
 ) -> list[Source]:
-    """All of them at once; `stack` closes them. Raises the error of the first if none opens."""
+    """All of them at once, those that fail too; `stack` closes them."""
 
     async def opened(place: InstancePlace) -> Source:
         source = await open_source(api, place, query)
@@ -165,7 +114,14 @@ async def open_sources(
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(opened(place)) for place in places]
-    sources = [task.result() for task in tasks]
+    return [task.result() for task in tasks]
+
+
+async def open_sources(
+    api: Api, places: Iterable[InstancePlace], query: LogsQuery, stack: AsyncExitStack
+) -> list[Source]:
+    """As `open_all`. Raises the error of the first if none opens."""
+    sources = await open_all(api, places, query, stack)
     if sources and sources[0].error and all(source.error for source in sources):
         raise sources[0].error
     return sources
@@ -177,13 +133,8 @@ def _params(query: LogsQuery) -> dict[str, str]:
         params["container"] = query.container
     if query.tail is not None:
         params["tail"] = str(query.tail)
+    if query.since is not None:
+        params["since"] = repr(query.since)
+    if query.previous:
+        params["previous"] = "true"
     return params
-
-
-def _detail(body: bytes) -> str:
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        return ""
-    detail = problem.get("detail") if isinstance(problem, dict) else None
-    return detail if isinstance(detail, str) else ""

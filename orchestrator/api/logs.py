@@ -12,16 +12,19 @@ import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
 from orchestrator.api.context import Api
 from orchestrator.api.log_sources import Source, has_begun, open_source, open_sources
+from orchestrator.api.previous import open_over, open_previous_of
 from orchestrator.api.queries import LogsQuery
 from orchestrator.api.reads import find_place
-from orchestrator.api.requests import workload_key
+from orchestrator.api.requests import instance_name, workload_key
 from orchestrator.api.responses import Write
-from orchestrator.model.errors import NetworkError, StateError, WorkloadNotFound
+from orchestrator.model.errors import ConfigError, NetworkError, StateError, WorkloadNotFound
+from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.log_cursor import LogCursor
 from orchestrator.model.workload import WorkloadKey
@@ -30,8 +33,15 @@ REOPEN_SECONDS = 1.0
 
 
 async def instance_logs(api: Api, request: web.Request, query: LogsQuery) -> web.StreamResponse:
-    """Raises `NetworkError` when the agent of its node cannot be reached."""
-    place = find_place(api.state, request.match_info["name"])
+    """Also of one that is gone, or with `previous` of the attempt before it, as far as kept.
+
+    Raises `NetworkError` when the agent of its node cannot be reached.
+    """
+    name = instance_name(request)
+    _require_sense(query)
+    if query.previous or next(api.state.find_instance(name), None) is None:
+        return await _answer_over(api, request, query, name)
+    place = find_place(api.state, str(name))
     if not has_begun(api.state, place):
         raise StateError(
             f"instance {place.instance} has not started yet, so it has no log: try again later; "
@@ -41,16 +51,40 @@ async def instance_logs(api: Api, request: web.Request, query: LogsQuery) -> web
 
 
 async def workload_logs(api: Api, request: web.Request, query: LogsQuery) -> web.StreamResponse:
-    """Of all instances that have started; with `follow`, also of those that start later.
+    """Of all instances that have started; with `follow`, also of those that start later; with
+    `previous`, of the attempts before those that there are.
 
     Raises `NetworkError` when not one of their agents can be reached.
     """
     key = workload_key(request)
+    _require_sense(query)
     places = api.state.places_of(key)
     if not places and key not in api.state.workloads:
         raise WorkloadNotFound(f"there is no workload {key}")
+    if query.previous:
+        async with AsyncExitStack() as stack:
+            sources = await open_previous_of(api, key, query, stack)
+            return await api.streams.answer(request, partial(_merge, sources))
     begun = [place for place in places if has_begun(api.state, place)]
     return await _answer(api, request, query, begun, joining=key)
+
+
+def _require_sense(query: LogsQuery) -> None:
+    if query.previous and query.follow:
+        raise ConfigError("what is previous is over: ask for it without follow")
+
+
+async def _answer_over(
+    api: Api, request: web.Request, query: LogsQuery, name: InstanceName
+) -> web.StreamResponse:
+    async with AsyncExitStack() as stack:
+        try:
+            source = await open_over(api, name, query, stack)
+        except WorkloadNotFound:
+            if not query.previous:
+                find_place(api.state, str(name))  # which says it in more familiar words
+            raise
+        return await api.streams.answer(request, partial(_merge, [source]))
 
 
 async def _answer(

@@ -12,6 +12,7 @@ from orchestrator.api.endpoint import Endpoint
 from orchestrator.api.queries import WriteQuery
 from orchestrator.api.requests import adapter
 from orchestrator.api.responses import NDJSON
+from orchestrator.process.channels import Channel
 from orchestrator.process.problems import PROBLEM_JSON, ProblemDetails
 
 Schema = dict[str, Any]
@@ -19,6 +20,13 @@ Mode = Literal["validation", "serialization"]
 
 _REFERENCE = "#/components/schemas/{model}"
 _PRECONDITIONS = ("If-Match", "If-None-Match")
+
+_SOCKET = (
+    "A WebSocket (RFC 6455) of binary frames, whose first byte is a channel: "
+    + ", ".join(f"{channel.value} {channel.name}" for channel in Channel)
+    + '. RESIZE has {"rows": 24, "columns": 80}. The server ends with END, and without it the'
+    " connection was broken."
+)
 
 
 def document(endpoints: Iterable[Endpoint[Any]]) -> Schema:
@@ -60,7 +68,9 @@ def _operation(endpoint: Endpoint[Any], schemas: Schemas) -> Schema:
     kind = NDJSON if endpoint.is_stream else "application/json"
     success = {"description": "done", "content": {kind: {"schema": answer}}}
     problem = {PROBLEM_JSON: {"schema": schemas[ProblemDetails, "serialization"]}}
-    responses: Schema = {"200": success}
+    responses: Schema = {"101" if endpoint.is_socket else "200": success}
+    if endpoint.is_socket:
+        success["description"] = f"{_SOCKET} In the last frame, after its channel:"
     if endpoint.may_create:
         responses["201"] = {**success, "description": "created"}
     responses["default"] = {"description": "what went wrong", "content": problem}
@@ -78,6 +88,8 @@ def _operation(endpoint: Endpoint[Any], schemas: Schemas) -> Schema:
             "required": True,
             "content": {"application/json": {"schema": body}},
         }
+        if endpoint.is_socket:
+            operation["requestBody"]["description"] = "the first frame, as text"
     return operation
 
 

@@ -9,6 +9,9 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 Name = Annotated[str, Field(max_length=253)]
+MAX_SECONDS = 253_402_300_799
+"""The last second of the year 9999."""
+
 Revision = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -77,6 +80,54 @@ class LogsQuery(ReadQuery):
             ge=0, le=10_000_000, description="Only this many of the last lines of each container."
         ),
     ] = None
+    since: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=MAX_SECONDS,
+            allow_inf_nan=False,
+            description="Only lines from then on, in seconds since 1970 on the nodes' clocks.",
+        ),
+    ] = None
+    previous: Annotated[
+        bool, Field(description="Of the attempt before it in the same slot, as far as kept.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecQuery(ReadQuery):
+    container: Annotated[
+        Name, Field(description="Which of its containers; may be left out if it has one only.")
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachQuery(ExecQuery):
+    stdin: Annotated[bool, Field(description="Refuse, if its standard input is not kept open.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery(ReadQuery):
+    node: Annotated[Name, Field(description="Of this node only.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesQuery(ReadQuery):
+    namespace: Name = ""
+    workload: Name = ""
+    node: Name = ""
+    sizes: Annotated[
+        bool, Field(description="Have the agents measure them, which may take long.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageQuery(Query):
+    image: Annotated[
+        str, Field(min_length=1, max_length=512, description="As `docker pull` takes it.")
+    ]
 
 
 class WatchKind(StrEnum):

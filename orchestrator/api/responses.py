@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -43,7 +44,7 @@ def written_answer(written: Written, *, is_dry_run: bool) -> web.Response:
 
 
 class Streams:
-    """All NDJSON answers that are under way.
+    """All answers that are under way and may never end: of NDJSON, and WebSockets.
 
     When the server stops they are broken off rather than ended, so that no client takes it for
     the end of a log.
@@ -64,16 +65,22 @@ class Streams:
             headers={hdrs.CONTENT_TYPE: NDJSON, hdrs.CACHE_CONTROL: "no-store"}
         )
         await response.prepare(request)
+        with self.registered():
+            async with while_connected(request):
+                await produce(response.write)
+                await response.write_eof()
+        return response
+
+    @contextmanager
+    def registered(self) -> Iterator[None]:
+        """The body, run by this task, is one of them."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            async with while_connected(request):
-                await produce(response.write)
-                await response.write_eof()
+            yield
         finally:
             self._tasks.discard(task)
-        return response
 
     def break_off(self) -> None:
         for task in self._tasks:

@@ -7,7 +7,17 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.api import logs, moves, reads, watch, whatif, why, writes
+from orchestrator.api import (
+    images,
+    logs,
+    moves,
+    reads,
+    volumes,
+    watch,
+    whatif,
+    why,
+    writes,
+)
 from orchestrator.api.bodies import (
     CriticalNodeList,
     EventList,
@@ -17,6 +27,8 @@ from orchestrator.api.bodies import (
     NodeList,
     NodePatch,
     ScaleRequest,
+    StoredImageList,
+    VolumeList,
     WatchLine,
     WorkloadList,
 )
@@ -25,24 +37,29 @@ from orchestrator.api.endpoint import Endpoint
 from orchestrator.api.openapi import Schema, document
 from orchestrator.api.queries import (
     EventsQuery,
+    ImageQuery,
     InstancesQuery,
     LogsQuery,
     Query,
     ReadQuery,
     RebalanceQuery,
+    VolumesQuery,
     WatchQuery,
     WorkloadsQuery,
     WriteQuery,
 )
 from orchestrator.api.responses import REVISION_HEADER
+from orchestrator.api.stream_endpoints import STREAM_ENDPOINTS
 from orchestrator.api.suppositions import WhatIfRequest
 from orchestrator.model.answers import ClusterSummary, LogEntry, Why, Written
 from orchestrator.model.forecast import Forecast
 from orchestrator.model.moves import MovesWritten, Rebalance
+from orchestrator.model.stored_image import DeletedImages, PullLine
 from orchestrator.model.views import Node, Workload, WorkloadInstance
 from orchestrator.model.workload import WorkloadDefinition
 
 _WORKLOAD = "/v1/workloads/{namespace}/{name}"
+_IMAGES = "/v1/nodes/{name}/images"
 
 
 async def show_openapi(_api: Api, _request: web.Request, _query: Query) -> web.Response:
@@ -127,6 +144,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         LogEntry,
         is_stream=True,
     ),
+    *STREAM_ENDPOINTS,
     Endpoint(
         "GET",
         f"{_WORKLOAD}/why",
@@ -219,6 +237,55 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "Forget a node whose agent is gone for good.",
         WriteQuery,
         writes.remove_node,
+        Written,
+    ),
+    Endpoint(
+        "GET",
+        _IMAGES,
+        "List the images on a node.",
+        ReadQuery,
+        images.list_images,
+        StoredImageList,
+    ),
+    Endpoint(
+        "POST",
+        _IMAGES,
+        "Have a node pull an image; the last line tells how it went.",
+        ImageQuery,
+        images.pull_image,
+        PullLine,
+        is_stream=True,
+    ),
+    Endpoint(
+        "DELETE",
+        _IMAGES,
+        "Delete an image from a node, if no container there has it.",
+        ImageQuery,
+        images.remove_image,
+        DeletedImages,
+    ),
+    Endpoint(
+        "POST",
+        f"{_IMAGES}/prune",
+        "Delete all images from a node that no container there has.",
+        Query,
+        images.prune_images,
+        DeletedImages,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/volumes",
+        "List local volumes, and the node that each is on.",
+        VolumesQuery,
+        volumes.list_volumes,
+        VolumeList,
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/nodes/{node}/volumes/{name}",
+        "Delete a local volume with its data, once no instance has it.",
+        Query,
+        volumes.remove_volume,
         Written,
     ),
     Endpoint(

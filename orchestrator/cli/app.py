@@ -18,13 +18,17 @@ from orchestrator.cli.commands.apply import apply
 from orchestrator.cli.commands.delete import delete
 from orchestrator.cli.commands.describe import describe
 from orchestrator.cli.commands.events import events
+from orchestrator.cli.commands.execute import attach, execute
 from orchestrator.cli.commands.get import get
+from orchestrator.cli.commands.image import image
 from orchestrator.cli.commands.logs import logs
 from orchestrator.cli.commands.move import move
 from orchestrator.cli.commands.nodes import cordon, declare_lost, drain, taint, uncordon
 from orchestrator.cli.commands.rebalance import rebalance
 from orchestrator.cli.commands.scale import scale
 from orchestrator.cli.commands.status import status
+from orchestrator.cli.commands.top import top
+from orchestrator.cli.commands.volume import volume
 from orchestrator.cli.commands.whatif import whatif
 from orchestrator.cli.commands.why import why
 from orchestrator.cli.errors import ExitCode, Refused, exit_code_of
@@ -106,6 +110,9 @@ for _command in (
     scale,
     delete,
     logs,
+    execute,
+    attach,
+    top,
     events,
     why,
     status,
@@ -117,6 +124,8 @@ for _command in (
     move,
     rebalance,
     whatif,
+    image,
+    volume,
     completion,
     version,
 ):

@@ -7,14 +7,15 @@ a write through one server is seen by the next read through another.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from orchestrator.cli.answers import Listing, WatchEvent, read, read_event, read_listing
+from orchestrator.cli.conversation import Conversation
 from orchestrator.cli.errors import NotFound
 from orchestrator.cli.transport import Patience, Transport
 from orchestrator.model.answers import ClusterSummary, LogEntry, Why, Written
@@ -23,7 +24,10 @@ from orchestrator.model.manifest import to_document
 from orchestrator.model.moves import MovesWritten, PlannedMove, Rebalance
 from orchestrator.model.node import Availability, Event
 from orchestrator.model.placement import Taint
+from orchestrator.model.stored_image import DeletedImages, PullLine, StoredImage
+from orchestrator.model.usage import NodeUsage
 from orchestrator.model.views import Node, Workload, WorkloadInstance
+from orchestrator.model.volume import ListedVolume
 from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
 
 T = TypeVar("T")
@@ -112,6 +116,46 @@ class ApiClient:
             Event, "/v1/events", namespace=namespace, subject=subject, limit=limit
         )
 
+    async def volumes(
+        self,
+        *,
+        namespace: str | None = None,
+        workload: str | None = None,
+        node: str | None = None,
+        with_sizes: bool = False,
+    ) -> Listing[ListedVolume]:
+        return await self._list(
+            ListedVolume,
+            "/v1/volumes",
+            namespace=namespace,
+            workload=workload,
+            node=node,
+            sizes="true" if with_sizes else None,
+        )
+
+    async def delete_volume(self, node: str, name: str) -> Written:
+        """With its data."""
+        return await self._write("DELETE", f"/v1/nodes/{_part(node)}/volumes/{_part(name)}")
+
+    async def images(self, node: str) -> Listing[StoredImage]:
+        return await self._list(StoredImage, _images_path(node))
+
+    async def pull_image(self, node: str, image: str) -> AsyncGenerator[PullLine, None]:
+        """How far it is, and how it went. Whoever stops reading gives it up."""
+        stream = self._transport.stream(
+            _images_path(node), query={"image": image}, may_be_silent=True, method="POST"
+        )
+        async with aclosing(stream) as lines:
+            async for line in lines:
+                yield read(PullLine, line)
+
+    async def remove_image(self, node: str, image: str) -> DeletedImages:
+        answer = await self._think("DELETE", _images_path(node), {"image": image})
+        return read(DeletedImages, answer or {"node": node, "images": (), "freed_bytes": 0})
+
+    async def prune_images(self, node: str) -> DeletedImages:
+        return read(DeletedImages, await self._think("POST", f"{_images_path(node)}/prune", {}))
+
     @property
     def servers(self) -> tuple[str, ...]:
         return self._transport.servers
@@ -196,14 +240,48 @@ class ApiClient:
         container: str | None = None,
         follow: bool = False,
         tail: int | None = None,
+        since: float | None = None,
+        previous: bool = False,
     ) -> AsyncGenerator[LogEntry, None]:
-        """Lines of a workload's instances, or of the instance of that name."""
+        """Lines of a workload's instances, or of the instance of that name; `since` is in seconds
+        since 1970, and `previous` means the attempts before them."""
         path = f"/v1/instances/{_part(of)}" if isinstance(of, str) else _workload_path(of)
-        query = _query(container=container, follow="true" if follow else None, tail=tail)
+        query = _query(
+            container=container,
+            follow="true" if follow else None,
+            tail=tail,
+            since=None if since is None else repr(since),
+            previous="true" if previous else None,
+        )
         stream = self._transport.stream(f"{path}/logs", query=query, may_be_silent=True)
         async with aclosing(stream) as lines:
             async for line in lines:
                 yield read(LogEntry, line)
+
+    @asynccontextmanager
+    async def execute(
+        self, instance: str, request: Mapping[str, Any], container: str | None = None
+    ) -> AsyncIterator[Conversation]:
+        """With a command in a container of an instance. It is killed when the body is left."""
+        path = f"/v1/instances/{_part(instance)}/exec"
+        ws = await self._transport.connect(path, query=_query(container=container))
+        async with ws:
+            conversation = Conversation(ws)
+            await conversation.ask(request)
+            yield conversation
+
+    @asynccontextmanager
+    async def attach(
+        self, instance: str, container: str | None = None, *, stdin: bool = False
+    ) -> AsyncIterator[Conversation]:
+        """With what runs in a container of an instance, from now on."""
+        path = f"/v1/instances/{_part(instance)}/attach"
+        query = _query(container=container, stdin="true" if stdin else None)
+        async with await self._transport.connect(path, query=query) as ws:
+            yield Conversation(ws)
+
+    async def usage(self, node: str | None = None) -> Listing[NodeUsage]:
+        return await self._list(NodeUsage, "/v1/usage", node=node)
 
     async def watch(
         self, form: type[T], *, namespace: str | None = None, name: str | None = None
@@ -240,6 +318,10 @@ class ApiClient:
 
 def _workload_path(key: WorkloadKey) -> str:
     return f"/v1/workloads/{_part(key.namespace)}/{_part(key.name)}"
+
+
+def _images_path(node: str) -> str:
+    return f"/v1/nodes/{_part(node)}/images"
 
 
 def _move_path(instance: str) -> str:

@@ -86,6 +86,7 @@ def _instance_columns(setting: Setting) -> Sequence[Column[WorkloadInstance]]:
         Column("NODE", lambda instance: instance.node),
         Column("PORTS", lambda instance: ports_text(instance, setting.hosts)),
         Column("AGE", lambda instance: age_of(instance, setting.now)),
+        Column("ADDRESS", lambda instance: instance.address, is_wide=True),
         Column("GENERATION", lambda instance: str(instance.generation), is_wide=True),
         Column("FAILURES", lambda instance: str(instance.failures), is_wide=True),
         Column("PIDS", _pids, is_wide=True),

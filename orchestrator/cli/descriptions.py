@@ -98,6 +98,7 @@ def describe_instance(
         ("Started", _moment(instance.started_at)),
         ("Finished", _moment(instance.finished_at)),
         ("Ran for", age_of(instance, setting.now)),
+        ("Address", instance.address),
         ("Ports", ports_text(instance, setting.hosts).replace(",", "\n")),
         ("URLs", "\n".join(urls_of(instance, setting.hosts))),
     ]
@@ -129,6 +130,8 @@ def describe_node(
         ("Labels", pairs_text(node.labels).replace(",", "\n")),
         ("Taints", "\n".join(map(str, node.taints))),
         ("GPUs", gpus_text(node.gpus).replace(",", "\n")),
+        ("Paths to bind", "\n".join(node.allowed_binds)),
+        ("Privileged", "allowed" if node.allows_privileged else "not allowed"),
         ("Capacity", resources_text(node.capacity)),
         ("Allocatable", resources_text(node.allocatable)),
     ]
@@ -153,6 +156,7 @@ _CONTAINER_COLUMNS: Sequence[Column[ContainerObservation]] = (
     Column("PID", lambda container: _number(container.pid)),
     Column("EXIT-CODE", lambda container: _number(container.exit_code)),
     Column("ID", lambda container: container.id),
+    Column("IMAGE", lambda container: container.image),
     Column("REASON", lambda container: container.reason),
 )
 

@@ -96,6 +96,7 @@ async def follow_logs(
     *,
     container: str | None = None,
     tail: int | None = None,
+    since: float | None = None,
 ) -> AsyncGenerator[LogEntry, None]:
     """Lines so far and those that come, each once, until there can be no more of them."""
     cursor = LogCursor(is_cut=tail is not None)
@@ -103,7 +104,7 @@ async def follow_logs(
     is_at_end = False
     while not is_at_end:
         wanted = None if cursor.has_moved else tail
-        lines = client.logs(of, container=container, follow=True, tail=wanted)
+        lines = client.logs(of, container=container, follow=True, tail=wanted, since=since)
         async with outage.borne(), aclosing(_new_lines(lines, cursor)) as news:
             async for line in news:
                 outage.end()

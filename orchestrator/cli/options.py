@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +112,35 @@ class Duration(click.ParamType[float]):
         if match is None:
             self.fail(f"{value!r} is no duration: write it like 90s, 5m or 1h", param, ctx)
         return float(match[1]) * {"m": 60.0, "h": 3600.0}.get(match[2], 1.0)
+
+
+class Since(click.ParamType[float]):
+    """`10m`, `1h30m` or `2d` ago, or a time as in RFC 3339; in seconds since 1970. A time without
+    an offset is this machine's."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        if re.fullmatch(r"(\d{1,9}(\.\d{1,3})?(ms|[smhd]))+", text, re.ASCII):
+            parts = re.findall(r"([\d.]+)(ms|[smhd])", text)
+            return max(0.0, time.time() - sum(float(n) * _UNIT_SECONDS[unit] for n, unit in parts))
+        try:
+            return max(0.0, datetime.fromisoformat(text).timestamp())
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is no time: write it like 90s, 10m or 1h30m, or like"
+                " 2030-01-31T15:04:05Z",
+                param,
+                ctx,
+            )
+
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Count(click.IntRange):

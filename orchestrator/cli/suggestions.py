@@ -23,7 +23,9 @@ async def suggesting_workload(client: ApiClient, key: WorkloadKey) -> AsyncItera
     except NotFound as error:
         listing = await client.workloads()
         known = [WorkloadKey(each.namespace, each.name) for each in listing.items]
-        raise _suggesting(error, _near_key(key, [each for each in known if each != key])) from None
+        if key in known:
+            raise  # something else was not found
+        raise _suggesting(error, _near_key(key, known)) from None
 
 
 def _near_key(key: WorkloadKey, known: Sequence[WorkloadKey]) -> str | None:
@@ -40,7 +42,10 @@ async def suggesting(client: ApiClient, kind: Kind, name: str) -> AsyncIterator[
         yield
     except NotFound as error:
         listing = await (client.nodes() if kind is Kind.NODES else client.instances())
-        raise _suggesting(error, near_name(name, [each.name for each in listing.items])) from None
+        known = [each.name for each in listing.items]
+        if name in known:
+            raise  # something else was not found
+        raise _suggesting(error, near_name(name, known)) from None
 
 
 def _suggesting(error: NotFound, near: str | None) -> NotFound:

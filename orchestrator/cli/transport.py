@@ -7,6 +7,7 @@ what is to be true (PUT, PATCH, DELETE), never what is to be done once more.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -29,6 +30,7 @@ from orchestrator.cli.errors import (
     ServerUnreachable,
     StreamBroken,
 )
+from orchestrator.process.websockets import connect, refusing_redirects
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 
@@ -83,7 +85,10 @@ class Transport:
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._tls or True)
         self._opened = aiohttp.ClientSession(
-            connector=connector, headers=self._headers, read_bufsize=MAX_LINE_BYTES
+            connector=connector,
+            headers=self._headers,
+            read_bufsize=MAX_LINE_BYTES,
+            middlewares=(refusing_redirects,),
         )
         return self
 
@@ -137,15 +142,20 @@ class Transport:
         return await self._first_answer(servers, ask, is_delete=method == "DELETE")
 
     async def stream(
-        self, path: str, *, query: Mapping[str, str] | None = None, may_be_silent: bool = False
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        may_be_silent: bool = False,
+        method: str = "GET",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The objects of an NDJSON answer as they come; ends when the server ends it in good
         order, and raises `StreamBroken` when it breaks off."""
 
         async def ask(server: str) -> aiohttp.ClientResponse:
             timeout = self._patience.for_stream(may_be_silent=may_be_silent)
-            response = await self._session.get(
-                server + path, params=query, timeout=timeout, allow_redirects=False
+            response = await self._session.request(
+                method, server + path, params=query, timeout=timeout, allow_redirects=False
             )
             if response.status != HTTPStatus.OK:
                 async with response:
@@ -156,6 +166,28 @@ class Transport:
         async with response, aclosing(_objects(response)) as objects:
             async for each in objects:
                 yield each
+
+    async def connect(
+        self, path: str, *, query: Mapping[str, str] | None = None
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket, which the caller closes. Raises as `send` does."""
+
+        async def ask(server: str) -> aiohttp.ClientWebSocketResponse:
+            limit = self._patience.answer_seconds
+            try:
+                async with asyncio.timeout(limit):
+                    return await connect(self._session, server + path, query)
+            except aiohttp.WSServerHandshakeError as refused:
+                await self.send("GET", path, query=query, only=server)  # to be told why
+                raise Refused(
+                    f"{server} does not speak WebSocket here ({refused.message}): see what is"
+                    " between you and the server"
+                ) from None
+
+        answer: aiohttp.ClientWebSocketResponse = await self._first_answer(
+            tuple(self._servers), ask
+        )
+        return answer
 
     async def _first_answer(
         self,

@@ -60,7 +60,7 @@ def gap_to_empty(node: Node | None) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def progress_shown() -> Iterator[Callable[[str], None]]:
     """A function to call with how it stands: on standard error, as one living line where a
     person looks on, else as a line for each change."""
     if not sys.stderr.isatty():
@@ -80,7 +80,7 @@ async def wait_for(
 
     Raises `WaitTimeout`, and `NotFound` for one that is deleted before it runs.
     """
-    with _progress() as say:
+    with progress_shown() as say:
         wait = Wait(client, seconds, say)
         for key in keys:
             await (wait.until_gone(key) if gone else wait.until_running(key))
@@ -93,7 +93,7 @@ async def wait_for_drain(client: ApiClient, node: str, seconds: float) -> None:
 
     Raises `WaitTimeout`, and `Refused` if the drain is ended before.
     """
-    with _progress() as say:
+    with progress_shown() as say:
         await Wait(client, seconds, say).until_empty(node)
     click.echo(f"node {node} is drained")
 

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+INSTANCE_HEADER = "X-Instance"
+"""By which an agent says whose log it gives."""
+
 DISCONNECT_POLL_SECONDS = 1.0
 """A client that leaves is noticed by a write; this is for streams with nothing to write."""
 

@@ -6,15 +6,16 @@ The files and their line format are described in `supervisor.log`.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 from pathlib import Path
 
-from orchestrator.runtime.protocol import LogLine
-from orchestrator.runtime.supervisor.log import log_numbers
+from orchestrator.runtime.protocol import LogLine, LogQuery
+from orchestrator.runtime.supervisor.log import log_numbers, rfc3339
 
 BLOCK_BYTES = 64 * 1024
 MAX_LINE_BYTES = 1024 * 1024
@@ -55,8 +56,9 @@ class LogReader:
             return None
         # The supervisor writes to a file no more once the next one is there. So the old file,
         # found empty after the new one was seen, has been read to its end.
+        is_gap = following != self._number + 1
         self._open(following)
-        return []
+        return list(self.unfinished()) if is_gap else []
 
     def lines(self) -> Iterator[LogLine]:
         """All that is there now."""
@@ -142,22 +144,36 @@ def last_line(directory: Path, stream: str) -> str:
 
 
 async def read_log(
-    directory: Path,
-    *,
-    tail: int | None,
-    follow: bool,
-    wait: Callable[[], Awaitable[bool]],
+    directory: Path, query: LogQuery, wait: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncGenerator[LogLine, None]:
-    """`wait` pauses a little while more lines may come, and says whether they still may."""
-    reader = LogReader(directory)
-    try:
-        if tail is not None:
-            for line in await _last(reader, tail, with_unfinished=not follow):
+    """`wait` pauses a little while more lines may come, and says whether they still may. Without
+    it nothing is to come."""
+    since = first_time(query)
+    async with aclosing(_lines(directory, query, wait)) as lines:
+        async for line in lines:
+            if line.time >= since:  # both in UTC and of one length: they sort as text
                 yield line
-            if not follow:
+
+
+def first_time(query: LogQuery) -> str:
+    """That of the first line asked for, as lines have it; empty: any. It is cut to microseconds,
+    for of seconds since 1970 a float knows no more."""
+    return "" if query.since is None else rfc3339(math.floor(query.since * 1e6) * 1000)
+
+
+async def _lines(
+    directory: Path, query: LogQuery, wait: Callable[[], Awaitable[bool]] | None
+) -> AsyncGenerator[LogLine, None]:
+    """Of any time."""
+    reader = LogReader(directory)
+    may_grow = query.follow and wait is not None
+    try:
+        if query.tail is not None:
+            for line in await _last(reader, query.tail, with_unfinished=not may_grow):
+                yield line
+            if not may_grow:
                 return  # what has been written meanwhile would be more than was asked for
-        may_grow = follow
-        while may_grow:
+        while may_grow and wait is not None:
             async for line in _available(reader):
                 yield line
             may_grow = await wait()

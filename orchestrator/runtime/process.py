@@ -13,21 +13,38 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.model import errors
+from orchestrator.runtime.attached import AttachedLog
 from orchestrator.runtime.container_dir import ContainerDir, delete_tree
+from orchestrator.runtime.executing import start_command
 from orchestrator.runtime.held import HoldingRuntime
 from orchestrator.runtime.log_files import read_log
-from orchestrator.runtime.protocol import ContainerSpec, LogLine, RuntimeReport
+from orchestrator.runtime.previous_logs import FOLDER, PreviousLogs
+from orchestrator.runtime.process_usage import ProcessTables, usage_of
+from orchestrator.runtime.protocol import (
+    ContainerSpec,
+    ContainerUsage,
+    ExecRequest,
+    LogLine,
+    LogQuery,
+    RuntimeReport,
+    Streams,
+)
 from orchestrator.runtime.supervised import ProcessLimits, SupervisedContainer
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 LOG_POLL_SECONDS = 0.2
 """A growing file has no event that asyncio could wait for (inotify is not in the library)."""
+
+ATTACHED_TAIL = 1_000
+"""Lines of a log that are looked through for those since a moment ago."""
 
 
 class ProcessRuntime(HoldingRuntime[SupervisedContainer]):
@@ -44,13 +61,16 @@ class ProcessRuntime(HoldingRuntime[SupervisedContainer]):
         limits: ProcessLimits | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__({})
         self._root = root.absolute()
+        self._previous = PreviousLogs(self._root / FOLDER)
+        super().__init__({}, self._previous)
+        self._tables = ProcessTables()
         self._environment = dict(_inherited() if environment is None else environment)
         self._limits = limits or ProcessLimits()
 
     async def init_node(self) -> RuntimeReport:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(self._previous.open)
         for container in await asyncio.to_thread(self._found):
             self._containers[container.status.spec.id] = container
         async with asyncio.TaskGroup() as adopting:
@@ -83,25 +103,39 @@ class ProcessRuntime(HoldingRuntime[SupervisedContainer]):
         return container
 
     def _read(
-        self, container: SupervisedContainer, *, follow: bool, tail: int | None
+        self, container: SupervisedContainer, query: LogQuery
     ) -> AsyncGenerator[LogLine, None]:
-        return read_log(
-            container.place.path,
-            tail=tail,
-            follow=follow,
-            wait=lambda: container.may_write_more(LOG_POLL_SECONDS),
-        )
+        path = container.place.path
+        return read_log(path, query, lambda: container.may_write_more(LOG_POLL_SECONDS))
+
+    async def _exec(self, container: SupervisedContainer, request: ExecRequest) -> Streams:
+        if (problem := _problem_within(container.status.spec, request)) is not None:
+            raise errors.RuntimeError(problem)
+        return await start_command(container, request)
+
+    async def _attach(self, container: SupervisedContainer) -> Streams:
+        """Line by line, as they are in the log: what has no end yet is not shown."""
+        query = LogQuery(follow=True, tail=ATTACHED_TAIL, since=time.time())
+        return AttachedLog(container, self._read(container, query))
+
+    async def _usage(self, container: SupervisedContainer) -> ContainerUsage | None:
+        return usage_of(container, await self._tables.latest())
 
     async def _clear_away(self, container: SupervisedContainer) -> None:
         container.close()
-        await asyncio.to_thread(delete_tree, container.place.discard())
+        self._previous.keep(container.place.path, container.status.spec.id)
+        await asyncio.to_thread(self._delete, container.place.discard())
+
+    def _delete(self, gone: Path) -> None:
+        delete_tree(gone)
+        self._previous.sweep()
 
     def _found(self) -> tuple[SupervisedContainer, ...]:
         """What is on disk and not in memory. What means nothing is deleted."""
         found = []
         for path in self._root.iterdir():
             place = ContainerDir(path)
-            if not path.is_dir() or path.name in self._containers:
+            if not path.is_dir() or path.name in {FOLDER, *self._containers}:
                 continue
             if path.name.startswith(".") or (spec := place.spec()) is None:
                 delete_tree(path)
@@ -123,6 +157,23 @@ def _problem(spec: ContainerSpec) -> str | None:
         return f"{spec.id} has no command, and without an image there is none to take"
     if "/" in spec.id or spec.id.startswith("."):
         return f"{spec.id!r} cannot be a container's id"
+    return problem_of_texts(spec)
+
+
+def _problem_within(spec: ContainerSpec, request: ExecRequest) -> str | None:
+    """Why no process can be started beside the container's own with this."""
+    if not request.argv or not request.argv[0]:
+        return "there is no command to run: name one"
+    if request.user:
+        return (
+            f"{spec.id} is a plain process and has its agent's user: leave out the user"
+            f" {request.user!r}"
+        )
+    beside = replace(spec, argv=request.argv, env=request.env, working_dir=request.working_dir)
+    return problem_of_texts(beside)
+
+
+def problem_of_texts(spec: ContainerSpec) -> str | None:
     texts = (*spec.argv, spec.working_dir, *spec.env, *spec.env.values())
     if not all(_is_passable(text) for text in texts):
         return (

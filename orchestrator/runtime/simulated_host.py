@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from types import MappingProxyType
 
 from orchestrator.runtime.lifecycle import Lifecycle
+from orchestrator.runtime.log_files import first_time
 from orchestrator.runtime.outcome import UNSEEN, never_started, with_last_words
 from orchestrator.runtime.protocol import (
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     LogLine,
+    LogQuery,
 )
 from orchestrator.runtime.supervisor.log import rfc3339
 
@@ -31,6 +34,9 @@ class Program:
 
     `start_seconds` overrides the host's; with `inf` the start hangs. `start_error` is why it
     does not start. `output` gives (stream, line) pairs, printed at the start.
+
+    Run by exec it may also copy its input to its output (and end with it), or tell the size of
+    its terminal, at the start and whenever that changes. It uses `cpu_cores` all the time.
     """
 
     runs_seconds: float = inf
@@ -41,6 +47,10 @@ class Program:
     is_unkillable: bool = False
     loses_exit_code: bool = False
     output: Output = lambda _spec: ()
+    copies_input: bool = False
+    shows_size: bool = False
+    cpu_cores: float = 0.01
+    memory_mb: float = 10.0
 
 
 class SimulatedContainer(Lifecycle):
@@ -106,6 +116,19 @@ class SimulatedContainer(Lifecycle):
         self.lines.append(LogLine(rfc3339(round(self._host.now() * 1e9)), stream, text))
         self._beat()
 
+    def usage(self) -> ContainerUsage:
+        spec, program = self.status.spec, self.program
+        ran_seconds = self._host.now() - (self.status.started_at or 0.0)
+        return ContainerUsage(
+            spec.id,
+            spec.instance,
+            spec.container,
+            cpu_seconds=ran_seconds * program.cpu_cores,
+            memory_mb=program.memory_mb,
+            memory_limit_mb=spec.limits.memory_mb or None,
+            processes=1,
+        )
+
     def _last_stderr(self) -> str:
         texts = (line.text for line in reversed(self.lines) if line.stream == "stderr")
         return next(texts, "")
@@ -120,6 +143,37 @@ class SimulatedContainer(Lifecycle):
     def _beat(self) -> None:
         beaten, self.pulse = self.pulse, asyncio.Event()
         beaten.set()
+
+
+class SimulatedLogs:
+    """`KeptLogs` of such a machine, as `previous_logs` keeps them on a disk."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[tuple[str, str], tuple[str, list[LogLine]]] = {}
+
+    def keep(self, container: SimulatedContainer) -> None:
+        spec = container.status.spec
+        slot = spec.instance.rpartition(".")[0]
+        self._by_place[slot, spec.container] = spec.id, container.lines
+
+    def ids(self) -> Iterable[str]:
+        return [container_id for container_id, _ in self._by_place.values()]
+
+    def read(self, container_id: str, query: LogQuery) -> AsyncGenerator[LogLine, None] | None:
+        lines = dict(self._by_place.values()).get(container_id)
+        return None if lines is None else _each(asked_for(lines, query))
+
+
+async def _each(lines: Sequence[LogLine]) -> AsyncGenerator[LogLine, None]:
+    for line in lines:
+        yield line
+
+
+def asked_for(lines: Sequence[LogLine], query: LogQuery) -> Sequence[LogLine]:
+    """Of those that there are so far."""
+    since = first_time(query)
+    first = 0 if query.tail is None else max(0, len(lines) - query.tail)
+    return [line for line in lines[first:] if line.time >= since]
 
 
 class SimulatedHost:
@@ -138,6 +192,7 @@ class SimulatedHost:
     ) -> None:
         self.now = clock
         self.containers: dict[str, SimulatedContainer] = {}
+        self.kept = SimulatedLogs()
         self.wake: Callable[[], None] = lambda: None
         self._rng = rng
         self._programs = dict(programs)
@@ -150,7 +205,7 @@ class SimulatedHost:
         self._context = contextvars.copy_context()
 
     def start(self, spec: ContainerSpec) -> SimulatedContainer:
-        program = self._programs.get(spec.argv[0], self._default)
+        program = self.program_of(spec.argv[0])
         if program is None:
             program = Program(start_error=f"command {spec.argv[0]!r} is not found")
         container = self.containers[spec.id] = SimulatedContainer(self, spec, program)
@@ -158,6 +213,9 @@ class SimulatedHost:
         delay = drawn if program.start_seconds is None else program.start_seconds
         container.schedule(delay, container.begin)
         return container
+
+    def program_of(self, command: str) -> Program | None:
+        return self._programs.get(command, self._default)
 
     def crash(self, container_id: str, exit_code: int | None = SIGKILL_CODE) -> None:
         """It ends by itself, now. None: and nobody sees its exit code."""

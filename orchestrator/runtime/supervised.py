@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.runtime import outcome
+from orchestrator.runtime.commands import Command
 from orchestrator.runtime.container_dir import ContainerDir, ExitRecord, ProcessRecord
 from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.runtime.log_files import last_line
-from orchestrator.runtime.protocol import ContainerSpec, ContainerStatus
+from orchestrator.runtime.protocol import ContainerSpec, ContainerStatus, ExecRequest
 from orchestrator.runtime.spawning import spawn_supervisor
 from orchestrator.runtime.supervisor.launch import MARK, Launch
 from orchestrator.runtime.supervisor.signals import KILL, TERMINATE
@@ -48,6 +49,10 @@ class SupervisedContainer(Lifecycle):
         super().__init__(spec)
         self.place = place
         self.is_closed = False
+        self.commands: set[Command] = set()
+        """Those that the agent has started beside its own, as long as they are open."""
+        self.past_cpu_seconds = 0.0
+        """What such commands have used that are closed."""
         self._limits = limits
         self._environment = environment
         self._wake = wake
@@ -84,6 +89,14 @@ class SupervisedContainer(Lifecycle):
         """Let go of it; it runs on."""
         self.is_closed = True
         self._let_go()
+
+    def launch_beside(self, request: ExecRequest) -> Launch:
+        """Of another command, with the container's environment, directory and limits."""
+        launch = self._launch(None)
+        launch.argv = request.argv
+        launch.env = {**launch.env, **request.env, MARK: launch.env[MARK]}
+        launch.working_dir = request.working_dir or launch.working_dir
+        return launch
 
     def _launch(self, taken_over: ProcessRecord | None) -> Launch:
         spec = self.status.spec

@@ -1,4 +1,5 @@
-"""The store under contract: in memory, and on every etcd that there is here."""
+"""What is under contract: the store in memory and on every etcd that there is here, and the
+runtimes on a node of their own."""
 
 from __future__ import annotations
 
@@ -6,15 +7,19 @@ import asyncio
 import contextlib
 import random
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.runtime.protocol import ContainerRuntime
 from store.etcd import EtcdStore
 from store.memory.cluster import MemoryCluster
 from store.protocol import Store
+from tests.support.containers import ProcessWorld, SimulatedWorld, World
 from tests.support.etcd import EtcdCluster, etcd_of
+from tests.support.oci import OCI_RUNTIMES, OciWorld, skip_without
 
 CRAMPED_BYTES = 4 * 1024 * 1024
 
@@ -87,3 +92,20 @@ async def cramped_store(store_kind: str, tmp_path: Path) -> AsyncIterator[Store]
 @pytest.fixture
 async def store(store_factory: StoreFactory) -> Store:
     return await store_factory()
+
+
+@pytest.fixture(params=["simulated", "process", *OCI_RUNTIMES])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    made: World = SimulatedWorld()
+    if request.param == "process":
+        made = ProcessWorld(tmp_path / "containers", str(uuid.uuid4()))
+    elif request.param in OCI_RUNTIMES:
+        skip_without(request.param)
+        made = OciWorld(tmp_path, uuid.uuid4().hex[:12], request.param)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def runtime(world: World) -> ContainerRuntime:
+    return await world.open()

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.errors import Misuse, NotFound
 from orchestrator.cli.kinds import Kind
-from orchestrator.cli.options import Count, client_command, namespace_option, workload_key
+from orchestrator.cli.options import (
+    Count,
+    Since,
+    client_command,
+    namespace_option,
+    workload_key,
+)
 from orchestrator.cli.session import Session
 from orchestrator.cli.suggestions import suggesting, suggesting_workload
+from orchestrator.cli.targets import is_instance_name
 
 if TYPE_CHECKING:
     from orchestrator.cli.client import ApiClient
@@ -28,6 +36,10 @@ _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright
 @namespace_option
 @click.option("-f", "--follow", is_flag=True, help="Keep showing new lines as they come.")
 @click.option("--tail", type=Count(min=0), help="Only this many of the last lines of each.")
+@click.option("--since", type=Since(), help="Only lines from then on: 10m ago, or a time.")
+@click.option(
+    "-p", "--previous", is_flag=True, help="Of the attempt before it, of which the log is kept."
+)
 @click.option("-c", "--container", help="Of this container only.")
 @click.option("-t", "--timestamps", is_flag=True, help="With the time of each line.")
 @click.pass_obj
@@ -38,14 +50,21 @@ def logs(
     namespace: str | None,
     follow: bool,
     tail: int | None,
+    since: float | None,
+    previous: bool,
     container: str | None,
     timestamps: bool,
 ) -> None:
     """Show what a workload or an instance has written.
 
-    Where there are several instances or containers, each line begins with whose it is.
+    Where there are several instances or containers, each line begins with whose it is. Nodes keep
+    the log of the last attempt in each slot for some days: with --previous it is shown, and by its
+    name an instance that is gone.
     """
     of = name if is_instance_name(name) else workload_key(name, namespace)
+    if follow and previous:
+        raise Misuse("what is previous is over: leave out --follow")
+    asked = _Asked(container, follow, tail, since, previous)
 
     async def work(client: ApiClient) -> None:
         sources = await _sources(client, of)
@@ -54,17 +73,20 @@ def logs(
             names_containers=sources.containers > 1 and container is None,
             has_times=timestamps,
         )
-        stream = _stream(client, of, container, follow, tail)
-        async with aclosing(stream):
+        async with _suggesting(client, of), aclosing(_stream(client, of, asked)) as stream:
             async for line in stream:
                 printer.show(line)
 
     session.run(work)
 
 
-def is_instance_name(text: str) -> bool:
-    """Whether it is `<namespace>.<workload>.<slot>.<attempt>`: names of workloads have no dots."""
-    return text.count(".") == 3
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    container: str | None
+    follow: bool
+    tail: int | None
+    since: float | None
+    previous: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +97,18 @@ class Sources:
     containers: int
 
 
+def _suggesting(client: ApiClient, of: WorkloadKey | str) -> AbstractAsyncContextManager[None]:
+    if isinstance(of, str):
+        return suggesting(client, Kind.INSTANCES, of)
+    return suggesting_workload(client, of)
+
+
 async def _sources(client: ApiClient, of: WorkloadKey | str) -> Sources:
     if isinstance(of, str):
-        async with suggesting(client, Kind.INSTANCES, of):
-            instance = await client.instance(of)
-        return Sources(1, len(instance.containers))
+        try:
+            return Sources(1, len((await client.instance(of)).containers))
+        except NotFound:  # its log may be there all the same
+            return Sources(1, 1)
     async with suggesting_workload(client, of):
         workload = await client.workload(of)
     listing = await client.instances(namespace=of.namespace, workload=of.name)
@@ -89,17 +118,14 @@ async def _sources(client: ApiClient, of: WorkloadKey | str) -> Sources:
 
 
 def _stream(
-    client: ApiClient,
-    of: WorkloadKey | str,
-    container: str | None,
-    follow: bool,
-    tail: int | None,
+    client: ApiClient, of: WorkloadKey | str, asked: _Asked
 ) -> AsyncGenerator[LogEntry, None]:
     from orchestrator.cli.following import follow_logs
 
-    if follow:
-        return follow_logs(client, of, container=container, tail=tail)
-    return client.logs(of, container=container, tail=tail)
+    container, tail, since = asked.container, asked.tail, asked.since
+    if asked.follow:
+        return follow_logs(client, of, container=container, tail=tail, since=since)
+    return client.logs(of, container=container, tail=tail, since=since, previous=asked.previous)
 
 
 class LinePrinter:

@@ -3,6 +3,9 @@
 MARK = "ORC_CONTAINER_DIR"
 """A variable in the environment of all that runs in a container: it tells whose they are."""
 
+ENTERED = "entered"
+"""A file in a container's directory: the agent has started more in it than its own process."""
+
 
 class Launch:
     """`env` has a variable `MARK`. `memory_bytes` limits virtual memory; 0 is no limit. There are

@@ -8,29 +8,30 @@ told by signals: SIGUSR1 means SIGTERM to the container's process group, SIGUSR2
 As the parent it cannot hit a stranger with the same pid. Other requests to end are passed over.
 
 Being subreaper, it inherits whatever daemonises, and kills it when the container's own process
-has ended. It exits when nothing is left and `exit.json` is on disk, in that order.
+has ended. What the agent has started in the container since (`entering`) is not below it: that it
+knows by a variable that all processes of a container inherit. It exits when nothing is left and
+`exit.json` is on disk, in that order.
 
 The container writes to FIFOs that it holds open for reading too. If a supervisor is killed, its
 container therefore gets no SIGPIPE; it waits when the FIFO is full, until a second supervisor,
 started by the agent to *take over*, goes on reading. What that one cannot have is the exit code,
-for it is not the parent. What has daemonised before it knows by a variable that all processes of
-a container inherit; who has both left the session and cleared the environment gets away. Of the
-output it misses what the first one had read and not yet written when it was killed, and the last
-words of a container that ends before the agent has noticed.
+for it is not the parent. What has daemonised before it knows by that variable too; who has both
+left the session and cleared the environment gets away. Of the output it misses what the first one
+had read and not yet written when it was killed, and the last words of a container that ends before
+the agent has noticed.
 """
 
 import os
 import select
-import time
-from itertools import pairwise
 
-from orchestrator.runtime.supervisor.launch import MARK, Launch, read_launch
+from orchestrator.runtime.supervisor.launch import ENTERED, MARK, Launch, read_launch
 from orchestrator.runtime.supervisor.log import Log
 from orchestrator.runtime.supervisor.processes import (
     children,
     kill_all,
+    kill_strays,
+    set_for_itself,
     start_ticks,
-    strays,
 )
 from orchestrator.runtime.supervisor.records import ExitFile, write_identity
 from orchestrator.runtime.supervisor.signals import (
@@ -42,7 +43,7 @@ from orchestrator.runtime.supervisor.signals import (
     hear_signals,
     send,
 )
-from orchestrator.runtime.supervisor.start import NotStarted, Starting
+from orchestrator.runtime.supervisor.start import NotStarted, Starting, keep_only
 
 PR_SET_CHILD_SUBREAPER = 36
 CHUNK_BYTES = 64 * 1024
@@ -144,11 +145,8 @@ class Supervisor:
         while self._reap(os.WNOHANG):
             kill_all(children(os.getpid()))
             self._reap(0)
-        if not self._is_parent:
-            mark = f"{MARK}={self._launch.env[MARK]}"
-            while left := strays(self._session, mark):
-                kill_all(left)
-                time.sleep(0.02)
+        if not self._is_parent or os.path.exists(ENTERED):
+            kill_strays(self._session, f"{MARK}={self._launch.env[MARK]}")
 
     def _pump(self, fd: int) -> bool:
         """False when there is nothing to read."""
@@ -160,23 +158,12 @@ class Supervisor:
         return True
 
 
-def become_subreaper() -> None:
-    import ctypes
-
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
 def main(directory: str, *inherited: str) -> None:
     """The numbers of what the agent leaves to us: a locked file, held for as long as we live,
     the pipe to close when ready, and the FIFOs."""
     lock, ready, stdout, stderr = (int(number) for number in inherited)
-    keep = sorted((lock, ready, stdout, stderr))
-    for below, fd in pairwise((2, *keep, os.sysconf("SC_OPEN_MAX"))):
-        os.closerange(below + 1, fd)
-    for fd in keep:
-        os.set_inheritable(fd, False)
+    keep_only([lock, ready, stdout, stderr])
     launch = read_launch(0)
     os.chdir(directory)
-    become_subreaper()
+    set_for_itself(PR_SET_CHILD_SUBREAPER, 1)
     Supervisor(launch, ready, stdout, stderr).run()

@@ -4,6 +4,7 @@ Never by `kill(pid, 0)`, which a zombie answers, and so does a stranger with the
 """
 
 import os
+import time
 
 from orchestrator.runtime.supervisor.signals import SIGKILL, send
 
@@ -70,3 +71,18 @@ def boot_id() -> str:
 def kill_all(pids: list[int]) -> None:
     for pid in pids:
         send(SIGKILL, pid)
+
+
+def kill_strays(session: int, mark: str) -> None:
+    """Until there are none of them."""
+    while left := strays(session, mark):
+        kill_all(left)
+        time.sleep(0.02)
+
+
+def set_for_itself(option: int, value: int) -> None:
+    """Raises OSError. See prctl(2)."""
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option})")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from itertools import pairwise
 
 from orchestrator.runtime.supervisor.launch import Launch
 from orchestrator.runtime.supervisor.signals import restore_what_python_ignores
@@ -34,7 +35,9 @@ class Starting:
             raise NotStarted("fork", refused.errno or errno.EAGAIN) from None
         if self.pid == 0:
             os.close(self._opener)
-            _become(launch, stdout, stderr, gate, teller)
+            if not os.read(gate, 1):
+                os._exit(127)
+            become(launch, teller, (stdout, stderr))
         for fd in (gate, teller):
             os.close(fd)
 
@@ -49,15 +52,18 @@ class Starting:
             raise NotStarted(stage, int(number))
 
 
-def _become(launch: Launch, stdout: int, stderr: int, gate: int, teller: int) -> None:
-    """Turn this process into the container's. Does not return."""
+def become(launch: Launch, teller: int, outputs: tuple[int, int] | None = None) -> None:
+    """Turn this process into what `launch` tells. Does not return: if it cannot, `teller` is
+    written the stage and the errno.
+
+    With `outputs` it gets those, no input, and a session of its own; else it keeps what it has.
+    """
     stage = "limits"
     try:
-        if not os.read(gate, 1):
-            os._exit(127)
-        os.setsid()
-        for fd, source in enumerate((os.open(os.devnull, os.O_RDONLY), stdout, stderr)):
-            os.dup2(source, fd)
+        if outputs is not None:
+            os.setsid()
+            for fd, source in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
+                os.dup2(source, fd)
         restore_what_python_ignores()
         _limit(launch)
         stage = "working_dir"
@@ -69,6 +75,14 @@ def _become(launch: Launch, stdout: int, stderr: int, gate: int, teller: int) ->
         os.write(teller, f"{stage} {number}".encode())
     finally:
         os._exit(127)
+
+
+def keep_only(fds: list[int]) -> None:
+    """Close all others above the standard three, and let none of them through an exec."""
+    for below, fd in pairwise((2, *sorted(fds), os.sysconf("SC_OPEN_MAX"))):
+        os.closerange(below + 1, fd)
+    for fd in fds:
+        os.set_inheritable(fd, False)
 
 
 def _limit(launch: Launch) -> None:
