@@ -1,4 +1,5 @@
-"""Starting a supervisor: as a process that owes nothing to the agent but its standard input."""
+"""Starting a supervisor, as a process that owes nothing to the agent but its standard input; and
+commands beside a container's own, as children that the agent keeps."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.runtime.container_dir import ContainerDir
-from orchestrator.runtime.supervisor.launch import Launch
+from orchestrator.runtime.supervisor.launch import MARK, Launch
 
 PROGRAM = Path(__file__).resolve().with_name("supervise.py")
+ENTERING = PROGRAM.with_name("enter.py")
 
 
 def spawn_supervisor(place: ContainerDir, launch: Launch) -> tuple[int, int]:
@@ -43,6 +45,41 @@ def spawn_supervisor(place: ContainerDir, launch: Launch) -> tuple[int, int]:
         return pidfd, heard
 
 
+def spawn_command(launch: Launch, standard: tuple[int, int, int]) -> tuple[int, int]:
+    """Start `launch` with these three as its standard streams, in a session of its own; the first
+    is its terminal if it is one. Returns its pid, and a pipe that ends when it runs, or tells the
+    stage and the errno at which it failed. Raises OSError.
+
+    It is killed when the thread that calls this ends.
+    """
+    with ExitStack() as ours:
+        told = os.memfd_create("launch")
+        ours.callback(os.close, told)
+        os.pwrite(told, launch.pack(), 0)
+        heard, teller = os.pipe()
+        ours.callback(os.close, teller)
+        with ExitStack() as on_failure:
+            on_failure.callback(os.close, heard)
+            pid = os.posix_spawn(
+                sys.executable,
+                _python(ENTERING, str(told), str(teller), str(os.getpid())),
+                {**os.environ, MARK: launch.env[MARK]},
+                file_actions=[
+                    *((os.POSIX_SPAWN_DUP2, source, fd) for fd, source in enumerate(standard)),
+                    *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in (told, teller)),
+                ],
+                setsid=True,
+                setsigmask=[],
+            )
+            on_failure.pop_all()
+        return pid, heard
+
+
+def _python(program: Path, *arguments: str) -> list[str]:
+    """The command line of one of our small programs."""
+    return [sys.executable, "-I", "-S", "-X", "utf8", str(program), *arguments]
+
+
 def _pidfd(pid: int) -> int:
     """Of a child. One that could not be watched does not get the time to start anything."""
     try:
@@ -56,10 +93,9 @@ def _pidfd(pid: int) -> int:
 def _spawn(place: ContainerDir, told: int, inherited: list[int]) -> int:
     """By posix_spawn: a fork would copy the page tables of a large agent."""
     said = str(place.path / "supervisor.err")
-    arguments = (str(PROGRAM), str(place.path), *map(str, inherited))
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", "-X", "utf8", *arguments],
+        _python(PROGRAM, str(place.path), *map(str, inherited)),
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_DUP2, told, 0),
