@@ -6,9 +6,9 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -121,8 +121,11 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool | None:
 
 
 @asynccontextmanager
-async def bench_cluster(controllers: int = 3, agents: int = 3) -> AsyncIterator[BenchCluster]:
-    """One etcd member, and as many controllers and agents as said, in a temporary directory."""
+async def bench_cluster(
+    controllers: int = 3, agents: int = 3, agent_flags: Sequence[str] = ()
+) -> AsyncIterator[BenchCluster]:
+    """One etcd member, and as many controllers and agents as said, in a temporary directory.
+    `agent_flags` stand over those that agents have anyway."""
     with tempfile.TemporaryDirectory(prefix="orc-bench-") as path:
         data_dir = DataDir(Path(path) / "data")
         data_dir.create()
@@ -133,11 +136,17 @@ async def bench_cluster(controllers: int = 3, agents: int = 3) -> AsyncIterator[
             cluster = BenchCluster(layout, client, tasks)
             try:
                 await cluster.start(layout.etcd_members())
-                await cluster.start(layout.node_agents())
+                await cluster.start(
+                    [_with_flags(each, agent_flags) for each in layout.node_agents()]
+                )
                 await cluster.start(layout.controllers())
                 yield cluster
             finally:
                 await cluster.stop()
+
+
+def _with_flags(program: Program, flags: Sequence[str]) -> Program:
+    return replace(program, command=(*program.command, *flags))
 
 
 def free_plan(controllers: int, agents: int) -> PortPlan:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import NoReturn
@@ -18,10 +19,13 @@ import structlog
 
 from orchestrator.agent.assignments import Assignments, Templates
 from orchestrator.agent.home import AgentHome
+from orchestrator.agent.image_pins import PinStore
 from orchestrator.agent.metrics import AgentMetrics
 from orchestrator.agent.node_report import NodeProfile, node_report
 from orchestrator.agent.ports import PortPicker
+from orchestrator.agent.preparation import Preparation
 from orchestrator.agent.reporter import Reporter
+from orchestrator.agent.volume_rows import VolumeRows
 from orchestrator.agent.workers import Workers
 from orchestrator.cluster.reading import read_until_answered
 from orchestrator.cluster.registration import Registration
@@ -29,8 +33,11 @@ from orchestrator.model.errors import NetworkError
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import NodeReport, NodeSession
 from orchestrator.model.records import Schema, load
+from orchestrator.model.resources import NodeResources
 from orchestrator.process.shutdown import run_until
+from orchestrator.runtime.images.node_images import NodeImages
 from orchestrator.runtime.protocol import ContainerRuntime
+from orchestrator.runtime.volumes.node_volumes import NodeVolumes
 from store.errors import NoSpace, SessionLost, Unavailable
 from store.lineage import PROBES
 from store.mirror import Mirror
@@ -48,6 +55,8 @@ FULL_STORE_RETRY_SECONDS = 2.0
 PROBE_SECONDS = 0.5
 
 LAG_SECONDS = 1.5 * PROGRESS_SECONDS
+
+MAX_TOLD_IMAGES = 500
 
 LEAVE_SECONDS = 3.0
 """How long a leaving agent tries to say so."""
@@ -72,21 +81,26 @@ class Agent:
         runtime: ContainerRuntime,
         home: AgentHome,
         *,
+        images: NodeImages | None,
+        volumes: NodeVolumes,
         ports: PortPicker,
         metrics: AgentMetrics,
         settings: AgentSettings,
         clock: Clock,
         rng: random.Random,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._keys = keys
         self._runtime = runtime
+        self._images = images
         self._home = home
         self._metrics = metrics
         self._settings = settings
         self._clock = clock
         self._rng = rng
         self._wake = asyncio.Event()
+        self._report = NodeReport("", NodeResources(), NodeResources())
         self._registration: Registration | None = None
         self._noted_at = clock()
         node = settings.node
@@ -94,11 +108,16 @@ class Agent:
         self._assignments = Assignments(
             store, keys, node, clock=clock, rng=rng, wake=self._wake.set
         )
+        self.volume_rows = VolumeRows(node, keys, self._reporter, volumes, now=now)
+        pins = PinStore(
+            store, keys, fence=lambda: self._reporter.fence, patience=self._patience, rng=rng
+        )
         self._workers = Workers(
             node,
             runtime,
             assignments=self._assignments,
             templates=Templates(store, keys),
+            preparation=Preparation(node, images, pins, self.volume_rows),
             reporter=self._reporter,
             ports=ports,
             metrics=metrics,
@@ -118,28 +137,31 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Raises `ClusterError` for a name in use or a foreign store, and
         `StoreReplaced` when the store under it is another one; instances run on in any case."""
-        report = node_report(
+        self._report = node_report(
             self._settings.profile, await self._runtime.init_node(), self._home.path
         )
         self._runtime.on_change(self._wake.set)
         try:
             await run_until(stop, self._check_store())
             if not stop.is_set():
-                await self._work(stop, report)
+                await self._work(stop)
         finally:
             await self._workers.close()
             await self._runtime.close()
 
-    async def _work(self, stop: asyncio.Event, report: NodeReport) -> None:
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(self._assignments.run()),
-                tasks.create_task(self._hold_sessions(report)),
+                tasks.create_task(self._hold_sessions()),
                 tasks.create_task(self._reporter.run()),
                 tasks.create_task(self._follow()),
             ]
+            tending = tasks.create_task(self._images.tend()) if self._images else None
             await stop.wait()
-            await self._leave(work, report)
+            if tending:
+                tending.cancel()
+            await self._leave(work)
 
     async def _check_store(self) -> None:
         """Before anything is obeyed: is this the store that our instances were assigned by?"""
@@ -153,6 +175,7 @@ class Agent:
         async for attempt in self._endless_patience().retrying(Unavailable):
             with attempt:
                 await self._reporter.load()
+        self.volume_rows.match()
 
     async def _newest_header(self) -> Header:
         """A read may come from the past for a moment (etcd #20418): one answer convicts nobody."""
@@ -175,23 +198,23 @@ class Agent:
     async def _read(self, question: RangeOp) -> RangeResult:
         return await read_until_answered(self._store, question, self._endless_patience())
 
-    async def _hold_sessions(self, report: NodeReport) -> NoReturn:
+    async def _hold_sessions(self) -> NoReturn:
         """One session after the other, for ever; the reporter writes only under a live one."""
         while True:
             try:
-                await self._hold_session(report)
+                await self._hold_session()
             except SessionLost as lost:
                 log.warning("the session is lost; registering again", problem=str(lost))
             except NoSpace as full:
                 log.warning("the store is full; registering when it has room", problem=str(full))
                 await asyncio.sleep(FULL_STORE_RETRY_SECONDS)
 
-    async def _hold_session(self, report: NodeReport) -> NoReturn:
+    async def _hold_session(self) -> NoReturn:
         self._registration = registration = self._new_registration()
         fence = await registration.register(self._endless_patience())
         is_lost = asyncio.Event()
         self._reporter.set_fence(fence, on_lost=is_lost.set)
-        self._reporter.report_node(report)
+        self._reporter.report_node(self._report)
         self._metrics.has_session.set(1)
         log.info("registered", epoch=fence.create_revision)
         try:
@@ -223,6 +246,7 @@ class Agent:
             if self._assignments.by_name and not self._home.identity.store_id:
                 await self._home.note_store(await self._store_id())
             await self._workers.look()
+            await self._tell_images()
             await self._note_progress()
             await self._woken()
 
@@ -238,6 +262,14 @@ class Agent:
                 " member of it lags; start the agent again"
             ) from None
 
+    async def _tell_images(self) -> None:
+        """So that the scheduler may prefer the nodes that need not pull."""
+        if self._images is None:
+            return
+        names = {name for image in await self._images.list() for name in image.names}
+        self._report = replace(self._report, images=tuple(sorted(names)[:MAX_TOLD_IMAGES]))
+        self._reporter.report_node(self._report)
+
     async def _note_progress(self) -> None:
         """Now and then, for it is flushed to disk: a store behind this one will be refused."""
         if self._clock() >= self._noted_at + LOOK_SECONDS:
@@ -251,13 +283,14 @@ class Agent:
         except TimeoutError:
             return
 
-    async def _leave(self, work: Sequence[asyncio.Task[None]], report: NodeReport) -> None:
+    async def _leave(self, work: Sequence[asyncio.Task[None]]) -> None:
         """Say what there is to say, and give the session back, while the store still listens."""
         watching, holding, reporting, following = work
         following.cancel()
         if self._settings.stops_instances_on_exit:
             # first of all, or what is stopped now might be replaced on this very node
-            self._reporter.report_node(replace(report, problem="the node is being shut down"))
+            self._report = replace(self._report, problem="the node is being shut down")
+            self._reporter.report_node(self._report)
             await self._workers.shut_down()
         await self._workers.close()
         try:

@@ -20,13 +20,16 @@ BYTES_A_MB = 1_000_000
 @dataclass(frozen=True, slots=True)
 class NodeProfile:
     """What the node's settings say of it: `gpus` has the model of each device, by its index,
-    `resources` what it has besides, and `reserved` is kept from instances."""
+    `resources` what it has besides, and `reserved` is kept from instances. Containers may bind
+    the paths in `allowed_binds`, and all below them."""
 
     address: str
     labels: dict[str, str] = field(default_factory=dict)
     reserved: NodeResources = field(default_factory=NodeResources)
     gpus: tuple[str, ...] = ()
     resources: dict[str, float] = field(default_factory=dict)
+    allowed_binds: tuple[str, ...] = ()
+    allows_privileged: bool = False
 
 
 def node_report(profile: NodeProfile, runtime: RuntimeReport, data_dir: Path) -> NodeReport:
@@ -46,6 +49,8 @@ def node_report(profile: NodeProfile, runtime: RuntimeReport, data_dir: Path) ->
         versions={**runtime.versions, "python": platform.python_version()},
         hostname=socket.gethostname(),
         gpus=profile.gpus,
+        allowed_binds=profile.allowed_binds,
+        allows_privileged=profile.allows_privileged,
     )
 
 

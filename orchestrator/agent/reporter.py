@@ -1,16 +1,16 @@
 """`Reporter`: writes what this node sees under its own prefix, fenced by its session.
 
-It holds the latest observation of each instance, and writes those that the store does not have
-yet. While the store or the session is away they wait here; nothing else does. Now and then it looks
-whether its rows are still as it left them: people delete some, and a late copy of a write that was
-given up on may bring one back.
+It holds the latest observation of each instance, and what else there is to say of the node, and
+writes what the store does not have yet. While the store or the session is away that waits here;
+nothing else does. Now and then it looks whether its rows are still as it left them: people delete
+some, and a late copy of a write that was given up on may bring one back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn
 
 import structlog
@@ -45,7 +45,8 @@ AUDIT_SECONDS = 10.0
 
 
 class Reporter:
-    """`reported` is what was last decided to be said of each instance, written or not."""
+    """`reported` is what was last decided to be said of each instance, written or not; `said` is
+    the same of the node's other rows, by their keys. `fence` is that of the session, if any."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Reporter:
         rng: random.Random,
     ) -> None:
         self.reported: dict[InstanceName, InstanceObservation] = {}
+        self.said: dict[str, Record] = {}
         self._store = store
         self._keys = keys
         self._node = node
@@ -65,47 +67,70 @@ class Reporter:
         self._audit_at = clock() + AUDIT_SECONDS
         self._patience = patience
         self._rng = rng
-        self._fence: SessionFence | None = None
+        self.fence: SessionFence | None = None
         self._on_lost: Callable[[], None] = lambda: None
-        self._node_report: NodeReport | None = None
         self._bases: dict[str, int] = {}
         self._unwritten: dict[str, Record | None] = {}
         self._has_news = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._has_written = asyncio.Condition()
 
     async def load(self) -> None:
         """Take up what an earlier life of this agent has reported. `StoreError` passes."""
-        listing = await list_prefix(self._store, self._keys.observations(self._node))
-        rows = (await self._store.range(RangeOp(self._keys.node_report(self._node)))).kvs
-        self._bases = {kv.key: kv.mod_revision for kv in (*listing.kvs, *rows)}
-        for kv in listing.kvs:
+        listings = [await list_prefix(self._store, each) for each in self._prefixes]
+        rows = [kv for listing in listings for kv in listing.kvs]
+        reports = (await self._store.range(RangeOp(self._keys.node_report(self._node)))).kvs
+        self._bases = {kv.key: kv.mod_revision for kv in (*rows, *reports)}
+        for kv in rows:
             self._take_up(kv.key, kv.value)
 
     def _take_up(self, key: str, value: bytes) -> None:
-        if (name := self._instance(key)) is None:
+        try:
+            parsed = self._keys.parse(key)
+        except StateError:
             return
         try:
-            record = load(self._keys.parse(key), value)
+            record = load(parsed, value)
         except StateError as error:
-            log.warning("an observation of ours cannot be read", problem=str(error))
+            log.warning("a row of ours cannot be read", problem=str(error))
             self._note(key, None)
             return
-        assert isinstance(record, InstanceObservation)
-        self.reported.setdefault(name, record)
+        if isinstance(parsed.name, InstancePlace):
+            assert isinstance(record, InstanceObservation)
+            self.reported.setdefault(parsed.name.instance, record)
+        else:
+            self.said.setdefault(key, record)
 
     def set_fence(
         self, fence: SessionFence | None, on_lost: Callable[[], None] = lambda: None
     ) -> None:
         """With None nothing is written until there is a session again. `on_lost` is called when
         the store says that this one is not."""
-        self._fence = fence
+        self.fence = fence
         self._on_lost = on_lost
         self._has_news.set()
 
     def report_node(self, report: NodeReport) -> None:
-        self._node_report = report
-        self._note(self._keys.node_report(self._node), report)
+        """Also when it is no news: a new session makes sure that it is there."""
+        key = self._keys.node_report(self._node)
+        self.said[key] = report
+        self._note(key, report)
+
+    def say(self, key: str, record: Record) -> None:
+        """Any other row of this node's, if it is news."""
+        if self.said.get(key) != record:
+            self.said[key] = record
+            self._note(key, record)
+
+    def unsay(self, key: str) -> None:
+        if self.said.pop(key, None) is not None:
+            self._note(key, None)
+
+    async def written(self, keys: Collection[str]) -> None:
+        """Wait until the store has what was said of `keys`, or that it was unsaid."""
+        async with self._has_written:
+            await self._has_written.wait_for(lambda: self._unwritten.keys().isdisjoint(keys))
 
     def report(self, name: InstanceName, observation: InstanceObservation) -> None:
         """Say it, if it is news and a step forward; what goes back is dropped and logged."""
@@ -131,7 +156,7 @@ class Reporter:
         failures = 0
         while True:
             await self._woken()
-            if (fence := self._fence) is None:
+            if (fence := self.fence) is None:
                 continue
             try:
                 await self._attend(fence)
@@ -155,6 +180,11 @@ class Reporter:
             await self._audit(fence)
         if self._unwritten:
             await self._write(fence)
+
+    @property
+    def _prefixes(self) -> tuple[str, ...]:
+        """Of the rows that are ours alone."""
+        return (self._keys.observations(self._node), self._keys.volumes(self._node))
 
     def _key(self, name: InstanceName) -> str:
         return self._keys.observation(InstancePlace(self._node, name))
@@ -184,6 +214,8 @@ class Reporter:
                 self._unwritten.pop(key, None)
         if not self._unwritten:
             self._is_idle.set()
+        async with self._has_written:
+            self._has_written.notify_all()
 
     def _mutation(self, key: str, record: Record | None) -> Mutation | None:
         base = self._bases.get(key, 0)
@@ -200,17 +232,16 @@ class Reporter:
 
     def _lose(self, fence: SessionFence) -> None:
         """Unless there is another one by now."""
-        if self._fence is fence:
-            self._fence = None
+        if self.fence is fence:
+            self.fence = None
             self._on_lost()
 
     async def _audit(self, fence: SessionFence) -> None:
         """Write again what somebody else has touched: what we see is still what counts."""
-        prefix = self._keys.observations(self._node)
-        report_key = self._keys.node_report(self._node)
-        observations = RangeOp(prefix, prefix_end(prefix), keys_only=True)
-        others = (RangeOp(report_key, keys_only=True), RangeOp(fence.key, keys_only=True))
-        result = await self._store.txn(Txn(success=(observations, *others)))
+        ours = [RangeOp(each, prefix_end(each), keys_only=True) for each in self._prefixes]
+        single = (self._keys.node_report(self._node), fence.key)
+        others = [RangeOp(each, keys_only=True) for each in single]
+        result = await self._store.txn(Txn(success=(*ours, *others)))
         self._audit_at = self._clock() + AUDIT_SECONDS
         rows = [kv for each in result.results if isinstance(each, RangeResult) for kv in each.kvs]
         found = {kv.key: kv for kv in rows}
@@ -225,19 +256,14 @@ class Reporter:
         self._bases = bases
 
     def _say_again(self, key: str) -> None:
-        if key == self._keys.node_report(self._node):
-            if self._node_report is not None:
-                self._note(key, self._node_report)
-        elif (name := self._instance(key)) is not None:
-            self._note(key, self.reported.get(name))
-
-    def _instance(self, key: str) -> InstanceName | None:
-        """None for a key under our prefix that is no observation's."""
         try:
             name = self._keys.parse(key).name
         except StateError:
-            return None
-        return name.instance if isinstance(name, InstancePlace) else None
+            return  # under our prefix, and none of the table's
+        if isinstance(name, InstancePlace):
+            self._note(key, self.reported.get(name.instance))
+        elif key in self.said or key != self._keys.node_report(self._node):
+            self._note(key, self.said.get(key))  # an old node report stays until there is a new one
 
 
 def _is_alive(session: KeyValue | None, fence: SessionFence) -> bool:

@@ -49,8 +49,8 @@ class Situation:
 
     `assignment` None: nobody wants it here (any more). `revision` is the assignment's
     create_revision. `reported` is what was last said of *this* assignment. `start_failure` is
-    why it could not be started. `waits_for` are those of the assignment's `after` that have not
-    ended.
+    why it could not be started, and `progress` how far its start is. `waits_for` are those of the
+    assignment's `after` that have not ended.
     """
 
     assignment: Assignment | None
@@ -60,6 +60,7 @@ class Situation:
     start_failure: str = ""
     is_shutting_down: bool = False
     waits_for: tuple[str, ...] = ()
+    progress: str = ""
 
     def own(self) -> list[ContainerStatus]:
         return [each for each in self.containers if each.spec.assignment == self.revision]
@@ -146,9 +147,12 @@ def observe(now: Situation) -> InstanceObservation | None:
         containers=tuple(_container(each) for each in own),
         started_at=min(starts, default=last.started_at if last else None),
         finished_at=max(ends, default=None) if status.is_finished else None,
+        address=next((each.address for each in own if each.address), ""),
     )
     if not own and last is not None:
-        return replace(observation, ports=last.ports, containers=last.containers)
+        return replace(
+            observation, ports=last.ports, containers=last.containers, address=last.address
+        )
     return observation
 
 
@@ -168,7 +172,7 @@ def _judged(now: Situation) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
             vanished = "its containers have vanished from the node"
             return WorkloadInstanceStatus.FAILED, ExitCause.EXITED, vanished
         others = ", ".join(now.waits_for)
-        reason = f"waits for {others} to stop" if others else "starting"
+        reason = f"waits for {others} to stop" if others else now.progress or "starting"
         return WorkloadInstanceStatus.PENDING, ExitCause.NONE, reason
     if len(running) < now.expected:
         return WorkloadInstanceStatus.PENDING, ExitCause.NONE, "starting"
@@ -225,4 +229,6 @@ def _container(status: ContainerStatus) -> ContainerObservation:
         pid=status.pid,
         exit_code=status.exit_code,
         reason=status.reason,
+        image=status.spec.isolation.image if status.spec.isolation else "",
+        is_oom_killed=status.is_oom_killed,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from orchestrator.agent.assignments import Assigned, Assignments, Templates
 from orchestrator.agent.metrics import AgentMetrics
 from orchestrator.agent.ports import HostPort, PortPicker
+from orchestrator.agent.preparation import Preparation
 from orchestrator.agent.reporter import Reporter
 from orchestrator.agent.specs import container_specs, wanted_ports
 from orchestrator.agent.steps import (
@@ -51,6 +53,7 @@ class Workers:
         *,
         assignments: Assignments,
         templates: Templates,
+        preparation: Preparation,
         reporter: Reporter,
         ports: PortPicker,
         metrics: AgentMetrics,
@@ -60,6 +63,7 @@ class Workers:
         self._runtime = runtime
         self._assignments = assignments
         self._templates = templates
+        self._preparation = preparation
         self._reporter = reporter
         self._ports = ports
         self._metrics = metrics
@@ -67,6 +71,7 @@ class Workers:
         self._busy: dict[InstanceName, asyncio.Task[None]] = {}
         self._start_failures: dict[tuple[InstanceName, int], str] = {}
         self._picked: dict[InstanceName, list[HostPort]] = {}
+        self._progress: dict[InstanceName, str] = {}
         self._is_shutting_down = False
 
     async def look(self) -> None:
@@ -75,7 +80,10 @@ class Workers:
         assigned = self._assignments.by_name
         names = sorted({*there, *assigned, *self._reporter.reported, *self._busy})
         for name in names:
-            if name in self._busy or self._is_left_alone(name):
+            if self._is_left_alone(name):
+                continue
+            if name in self._busy:
+                self._follow_preparation(name, there)
                 continue
             waits_for = self._waits_for(assigned.get(name), there)
             self._advance(name, self._situation(name, there, waits_for))
@@ -110,6 +118,17 @@ class Workers:
         elif situation.assignment is None:
             self._forget(name)
 
+    def _follow_preparation(self, name: InstanceName, there: Containers) -> None:
+        """Say how far the pulling of its images is; give it up if nobody wants it any more."""
+        if name not in self._progress:
+            return
+        situation = self._situation(name, there)
+        observation = observe(situation)
+        if not situation.is_wanted:
+            self._busy[name].cancel()
+        elif observation is not None:
+            self._reporter.report(name, observation)
+
     def _waits_for(self, assigned: Assigned | None, there: Containers) -> tuple[str, ...]:
         after = assigned.after if assigned is not None else ()
         return tuple(str(each) for each in after if not self._has_ended(each, there))
@@ -136,6 +155,7 @@ class Workers:
             start_failure=self._start_failures.get((name, assigned.revision), ""),
             is_shutting_down=self._is_shutting_down,
             waits_for=waits_for,
+            progress=self._progress.get(name, ""),
         )
 
     async def _carry_out(self, name: InstanceName, situation: Situation, step: Step) -> None:
@@ -169,8 +189,17 @@ class Workers:
         ports = self._ports.pick(wanted, self._taken(await self._runtime.list()))
         protocols = [protocol for protocol, _ in wanted]
         self._picked[assignment.name] = list(zip(protocols, ports, strict=True))
-        for spec in container_specs(assignment, revision, self._node, template, ports):
-            await self._runtime.create(spec)
+        tell = partial(self._tell, assignment.name)
+        async with self._preparation.ready(assignment, template, tell) as images:
+            self._progress.pop(assignment.name, None)
+            for spec in container_specs(
+                assignment, revision, self._node, template, ports, images=images
+            ):
+                await self._runtime.create(spec)
+
+    def _tell(self, name: InstanceName, progress: str) -> None:
+        self._progress[name] = progress
+        self._wake()
 
     def _taken(self, containers: Iterable[ContainerStatus]) -> dict[HostPort, str]:
         """Who has which host port. What has exited has let go of its own: its successor in the
@@ -206,6 +235,7 @@ class Workers:
     def _done(self, name: InstanceName) -> None:
         task = self._busy.pop(name)
         self._picked.pop(name, None)
+        self._progress.pop(name, None)
         error = None if task.cancelled() else task.exception()
         if error is None:
             self._wake()

@@ -15,24 +15,26 @@ from prometheus_client import CollectorRegistry
 from orchestrator.agent.agent import Agent
 from orchestrator.agent.agent import AgentSettings as AgentTerms
 from orchestrator.agent.home import AgentHome
+from orchestrator.agent.image_routes import image_routes
 from orchestrator.agent.metrics import AgentMetrics
 from orchestrator.agent.node_report import NodeProfile
 from orchestrator.agent.ports import PortPicker
 from orchestrator.agent.routes import agent_routes
+from orchestrator.agent.volume_routes import volume_routes
 from orchestrator.cluster.connect import open_store
 from orchestrator.cluster.metrics import MirrorMetrics
 from orchestrator.cluster.probes import mirror_probe, store_probe
+from orchestrator.entry.containers import NodeContainers, node_containers
 from orchestrator.entry.start import read_settings, run, store_address
 from orchestrator.model.keys import Keys
 from orchestrator.model.resources import NodeResources
+from orchestrator.process.agent_settings import AgentSettings
 from orchestrator.process.clock import boottime
 from orchestrator.process.flags import settings_options
 from orchestrator.process.health import Health, Probe
 from orchestrator.process.http import new_app, serving
 from orchestrator.process.metrics import LoopLag, new_registry
-from orchestrator.process.settings import AgentSettings
 from orchestrator.process.shutdown import run_until
-from orchestrator.runtime.process import ProcessRuntime
 
 log = structlog.get_logger()
 
@@ -59,13 +61,15 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
         for warning in warnings:
             log.warning(warning)
         try:
-            runtime = ProcessRuntime(home.containers)
+            containers = node_containers(settings, home)
             registry = new_registry("agent")
             agent = Agent(
                 store,
                 Keys(settings.root),
-                runtime,
+                containers.runtime,
                 home,
+                images=containers.images,
+                volumes=containers.volumes,
                 ports=PortPicker(settings.node, *settings.port_range),
                 metrics=AgentMetrics(registry),
                 settings=_terms(settings),
@@ -73,7 +77,7 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
                 rng=rng,
             )
             probe = store_probe(store, settings.root)
-            await _serve(settings, agent, runtime, registry=registry, of_store=probe, stop=stop)
+            await _serve(settings, agent, containers, registry=registry, of_store=probe, stop=stop)
         finally:
             await store.close()
 
@@ -81,7 +85,7 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
 async def _serve(
     settings: AgentSettings,
     agent: Agent,
-    runtime: ProcessRuntime,
+    containers: NodeContainers,
     *,
     registry: CollectorRegistry,
     of_store: Probe,
@@ -94,7 +98,9 @@ async def _serve(
         "session": _session_probe(agent),
     }
     app = new_app(settings, registry, Health(ready=ready))
-    app.add_routes(agent_routes(settings.node, runtime))
+    app.add_routes(agent_routes(settings.node, containers.runtime))
+    app.add_routes(image_routes(settings.node, containers.images))
+    app.add_routes(volume_routes(agent.volume_rows))
     async with serving(app, settings), asyncio.TaskGroup() as tasks:
         log.info("serving", url=settings.url)
         lag = tasks.create_task(LoopLag(registry, boottime).run())
@@ -133,4 +139,6 @@ def _profile(settings: AgentSettings) -> NodeProfile:
         ),
         gpus=settings.gpus,
         resources=settings.resources,
+        allowed_binds=tuple(map(str, settings.allow_bind)),
+        allows_privileged=settings.allow_privileged,
     )

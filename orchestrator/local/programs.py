@@ -75,6 +75,7 @@ class Layout:
             f"--bind={address}",
             f"--data-dir={self.data_dir.agent(name)}",
             f"--port-range={self.plan.instances(index)}",
+            "--oci-runtime=none",  # three nodes on one machine would meet in its network
             "--stop-instances-on-exit",
         )
         return self._ours("agent", name, address.port, flags)

@@ -12,6 +12,7 @@ from orchestrator.process.address import may_carry_a_token
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.tls import client_tls
 from orchestrator.process.tokens import TokenFile
+from orchestrator.process.websockets import refusing_redirects
 
 
 @asynccontextmanager
@@ -36,6 +37,6 @@ async def client_session(settings: HttpSettings) -> AsyncIterator[aiohttp.Client
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=client_tls(settings.tls_ca_file)),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
-        middlewares=(with_token,),
+        middlewares=(with_token, refusing_redirects),
     ) as session:
         yield session

@@ -7,9 +7,7 @@ which of them wins. No setting is itself a secret: secrets are in files that set
 
 from __future__ import annotations
 
-import os
 import socket
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,12 +21,6 @@ from pydantic_settings import (
 from orchestrator.model.keys import DEFAULT_ROOT, ROOT_RULE, is_dns_label, is_root
 from orchestrator.model.placement import GpuPolicyName, Strategy
 from orchestrator.process.address import Address, may_carry_a_token
-from orchestrator.process.declared_resources import (
-    gpu_models,
-    own_amounts,
-    reserved_amounts,
-    split_models,
-)
 
 ENV_PREFIX = "ORC_"
 
@@ -41,24 +33,15 @@ class PortRange(NamedTuple):
         return f"{self.first}-{self.last}"
 
 
-def _list(value: object) -> object:
+def split_list(value: object) -> object:
     return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
 
-def _pairs(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    pairs = [pair.partition("=") for pair in value.split(",") if pair]
-    if any(not name or not equals for name, equals, _ in pairs):
-        raise ValueError("give name=value pairs with commas between them, as in zone=a,disk=ssd")
-    return {name: text for name, _, text in pairs}
-
-
-def _address(value: object) -> object:
+def as_address(value: object) -> object:
     return value if isinstance(value, Address) else Address.parse(str(value))
 
 
-def _port_range(value: object) -> object:
+def as_port_range(value: object) -> object:
     if isinstance(value, PortRange):
         return value
     text = str(value)
@@ -112,24 +95,12 @@ def _root(value: str) -> str:
     return value
 
 
-def _host_label() -> str:
+def host_label() -> str:
     return socket.gethostname().split(".")[0].lower()
-
-
-def _state_dir() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/orchestrator")
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(state) / "orchestrator"
 
 
 Name = Annotated[str, AfterValidator(_name)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-GpuModels = Annotated[tuple[str, ...], BeforeValidator(split_models), AfterValidator(gpu_models)]
-OwnAmounts = Annotated[dict[str, float], BeforeValidator(_pairs), AfterValidator(own_amounts)]
-ReservedAmounts = Annotated[
-    dict[str, float], BeforeValidator(_pairs), AfterValidator(reserved_amounts)
-]
 
 
 class ProcessSettings(BaseSettings):
@@ -165,7 +136,7 @@ class ProcessSettings(BaseSettings):
 class StoreSettings(ProcessSettings):
     """How to reach etcd."""
 
-    etcd_endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(_list)] = Field(
+    etcd_endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(split_list)] = Field(
         default=("http://127.0.0.1:2379",),
         min_length=1,
         description="etcd's client addresses, with commas between them.",
@@ -198,7 +169,7 @@ class StoreSettings(ProcessSettings):
 class HttpSettings(ProcessSettings):
     """How this process serves HTTP, and how it calls the others."""
 
-    bind: Annotated[Address, BeforeValidator(_address)] = Field(
+    bind: Annotated[Address, BeforeValidator(as_address)] = Field(
         default=Address("127.0.0.1", 7400), description="Where to serve HTTP: host:port."
     )
     advertise: Annotated[str, AfterValidator(_advertised)] = Field(
@@ -256,7 +227,7 @@ class HttpSettings(ProcessSettings):
 
 
 class ControllerSettings(StoreSettings, HttpSettings):
-    replica: Name = Field(default_factory=_host_label, description="This controller's own name.")
+    replica: Name = Field(default_factory=host_label, description="This controller's own name.")
     lease_ttl_seconds: int = Field(
         default=5,
         ge=2,
@@ -297,65 +268,9 @@ class ControllerSettings(StoreSettings, HttpSettings):
         default=GpuPolicyName.EXPECTED_FILL,
         description="Which of the nodes with GPUs is taken, for workloads that do not say.",
     )
-    filter_plugins: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+    filter_plugins: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
         default=(), description="Scheduler plug-ins that may rule out nodes, with commas between."
     )
-    score_plugins: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+    score_plugins: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
         default=(), description="Scheduler plug-ins that prefer nodes, with commas between."
     )
-
-
-class AgentSettings(StoreSettings, HttpSettings):
-    bind: Annotated[Address, BeforeValidator(_address)] = Field(
-        default=Address("127.0.0.1", 7410), description="Where to serve HTTP: host:port."
-    )
-    node: Name = Field(default_factory=_host_label, description="This node's name.")
-    data_dir: Path = Field(
-        default_factory=lambda: _state_dir() / "agent",
-        description="Where instances, their logs and this agent's identity are kept.",
-    )
-    lease_ttl_seconds: int = Field(
-        default=10,
-        ge=2,
-        le=3600,
-        description="Seconds until this node counts as unreachable after its agent has died.",
-    )
-    labels: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
-        default_factory=dict, description="name=value pairs with commas between them."
-    )
-    port_range: Annotated[PortRange, BeforeValidator(_port_range)] = Field(
-        default=PortRange(21000, 21999), description="The ports that instances are given."
-    )
-    gpus: GpuModels = Field(
-        default=(),
-        description="The models of this node's GPUs in the order of their indices, with commas"
-        " between them.",
-    )
-    resources: OwnAmounts = Field(
-        default_factory=dict,
-        description="What else this node has: name=amount pairs with commas between them.",
-    )
-    reserved_cpu_cores: float = Field(default=0.0, ge=0, description="Cores kept from instances.")
-    reserved_memory_mb: float = Field(default=0.0, ge=0, description="Memory kept from instances.")
-    reserved_disk_mb: float = Field(default=0.0, ge=0, description="Disk kept from instances.")
-    reserved_resources: ReservedAmounts = Field(
-        default_factory=dict, description="What is kept from instances of the node's resources."
-    )
-    accept_store: bool = Field(
-        default=False,
-        description="Obey this etcd even if it is another one, or an older state of the one,"
-        " than this node has worked for so far.",
-    )
-    stop_instances_on_exit: bool = Field(
-        default=False, description="Stop this node's instances when the agent is asked to stop."
-    )
-
-    @model_validator(mode="after")
-    def _reserves_what_there_is(self) -> Self:
-        for name in self.reserved_resources:
-            if name not in self.resources:
-                raise ValueError(
-                    f"reserved_resources names {name!r}, of which resources says nothing: give it "
-                    "there too, or correct the name"
-                )
-        return self

@@ -1,7 +1,8 @@
 """`python -m tests.support.agent_process <root> <spec as JSON>...`: an agent to be killed.
 
 It creates the containers, prints `created` and sleeps. With `--die` before the specs it is killed
-as soon as it has started them.
+as soon as it has started them. With `--exec <script>` before them it runs that in the first one,
+before it says `created`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from orchestrator.runtime.process import ProcessRuntime
-from orchestrator.runtime.protocol import ContainerSpec
+from orchestrator.runtime.protocol import ContainerSpec, ExecRequest
 
 SPECS = TypeAdapter(ContainerSpec)
 
@@ -24,12 +25,15 @@ async def main(root: str, *specs: str) -> None:
     runtime = ProcessRuntime(Path(root))
     await runtime.init_node()
     dies = specs[0] == "--die"
-    read = [SPECS.validate_json(spec) for spec in specs[dies:]]
+    script = specs[1] if specs[0] == "--exec" else ""
+    read = [SPECS.validate_json(spec) for spec in specs if spec.startswith("{")]
     creating = [asyncio.create_task(runtime.create(spec)) for spec in read]
     if dies:
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.gather(*creating)
+    if script:
+        await runtime.exec(read[0].id, ExecRequest(("sh", "-c", script)))
     print("created", flush=True)
     await asyncio.Event().wait()
 

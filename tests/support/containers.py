@@ -45,9 +45,13 @@ class World(ABC):
     """A node, and an agent's runtime on it that can be opened again and again.
 
     `command` names what a container does:
-    exit-<code>, run, be-deaf (to SIGTERM), kill-itself, print, complain (and end well), fail (with
-    a last word), wait (print "one", and "two" when released), show-environment, missing.
+    exit-<code>, run, burn (time), be-deaf (to SIGTERM), kill-itself, print, complain (and end
+    well), fail (with a last word), wait (print "one", and "two" when released), show-environment,
+    missing.
+    By exec also: copy (its input to its output), show-size (of its terminal, when it changes too).
     """
+
+    kind = "process"
 
     def __init__(self) -> None:
         self._opened: list[ContainerRuntime] = []
@@ -68,7 +72,7 @@ class World(ABC):
             instance=instance,
             container=container,
             assignment=assignment,
-            argv=self._argv(command),
+            argv=self.argv(command),
             env={"GREETING": "good day", **self._environment()},
         )
 
@@ -84,7 +88,8 @@ class World(ABC):
     def _runtime(self) -> ContainerRuntime: ...
 
     @abstractmethod
-    def _argv(self, command: str) -> tuple[str, ...]: ...
+    def argv(self, command: str) -> tuple[str, ...]:
+        """What runs a command of these names."""
 
     def _environment(self) -> dict[str, str]:
         return {}
@@ -106,7 +111,7 @@ class SimulatedWorld(World):
     def _runtime(self) -> ContainerRuntime:
         return SimulatedRuntime(self.host)
 
-    def _argv(self, command: str) -> tuple[str, ...]:
+    def argv(self, command: str) -> tuple[str, ...]:
         return (command,)
 
 
@@ -131,6 +136,9 @@ _PROGRAMS = {
     "show-environment": Program(
         runs_seconds=0, output=lambda spec: [("stdout", spec.env["GREETING"])]
     ),
+    "burn": Program(cpu_cores=1.0),
+    "copy": Program(copies_input=True),
+    "show-size": Program(shows_size=True),
 }
 
 
@@ -167,16 +175,16 @@ class ProcessWorld(World):
     def _runtime(self) -> ProcessRuntime:
         return ProcessRuntime(self.root, limits=self._limits)
 
-    def _argv(self, command: str) -> tuple[str, ...]:
+    def argv(self, command: str) -> tuple[str, ...]:
         if command == "missing":
             return ("no-such-command",)
-        return ("sh", "-c", _SCRIPTS.get(command, command))
+        return ("sh", "-c", SCRIPTS.get(command, command))
 
     def _environment(self) -> dict[str, str]:
         return {MARK: self._mark}
 
 
-_SCRIPTS = {
+SCRIPTS = {
     "exit-0": "exit 0",
     "exit-3": "exit 3",
     "run": "exec sleep 1000",
@@ -187,6 +195,9 @@ _SCRIPTS = {
     "fail": r"echo trying >&2; printf '\033[31mfailed\033[0m\n' >&2; echo on; exit 3",
     "wait": "echo one; until [ -e released ]; do sleep 0.02; done; echo two",
     "show-environment": 'echo "$GREETING"',
+    "burn": "while :; do :; done",
+    "copy": "exec cat",
+    "show-size": "trap 'stty size' WINCH; stty size; while :; do sleep 0.02; done",
 }
 
 

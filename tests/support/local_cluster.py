@@ -84,6 +84,7 @@ class LocalCluster(AbstractContextManager["LocalCluster"]):
             f"--node={name}",
             f"--data-dir={self.data_dir(name)}",
             f"--port-range={block}-{block + PORTS_PER_AGENT - 1}",
+            "--oci-runtime=none",
             *flags,
         )
         return self.agents[name]

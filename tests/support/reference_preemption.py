@@ -45,7 +45,10 @@ class ReferenceDisplacer:
 
     def decide(self, requests: Sequence[ScheduleRequest]) -> list[Decision]:
         """In the order in which they are served."""
-        ordered = sorted(requests, key=lambda each: (-each.shape.priority.rank, each.instance))
+        ordered = sorted(
+            requests,
+            key=lambda each: (-each.shape.priority.rank, not each.shape.pins, each.instance),
+        )
         return [self._serve(each) for each in ordered]
 
     def _serve(self, request: ScheduleRequest) -> Decision:

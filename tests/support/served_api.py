@@ -32,7 +32,7 @@ from orchestrator.process.settings import HttpSettings
 from orchestrator.process.sources import load_settings
 from orchestrator.runtime.protocol import ContainerSpec
 from orchestrator.runtime.simulated import SimulatedRuntime
-from orchestrator.runtime.simulated_host import SimulatedHost
+from orchestrator.runtime.simulated_host import Program, SimulatedHost
 from tests.support.api import KEYS, Replica, World, world
 from tests.support.ports import free_port
 
@@ -105,6 +105,15 @@ class ServedApi:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_SECONDS)
 
+    @property
+    def attached(self) -> int:
+        """How many streams there are to containers, or logs being followed."""
+        return sum(replica.api.streams.count for replica in self._replicas.values())
+
+    def stop_agent(self, node: str) -> None:
+        """It goes away; its session stays."""
+        self.run(self._held.pop(node).close())
+
     def stop(self, replica: int) -> None:
         """It goes away, and breaks off what it was answering."""
         self.run(self._held.pop(self._names[replica]).close())
@@ -135,6 +144,26 @@ class ServedApi:
             **observed,
         )
         self.put(KEYS.observation(place), observation)
+
+    def program(self, node: str, command: str, program: Program) -> None:
+        """What `command` does there."""
+        self._hosts[node].program(command, program)
+
+    def end_instance(self, name: str, exit_code: int = 0) -> None:
+        """Its container ends by itself."""
+
+        async def end() -> None:
+            self._hosts[name].crash(f"{name}.app", exit_code)
+
+        self.run(end())
+
+    def forget_instance(self, name: str) -> None:
+        """It is removed from its node, and its rows go."""
+        self.run(SimulatedRuntime(self._hosts[name]).remove(f"{name}.app"))
+        for place in list(self._replicas[self._names[0]].api.state.assignments):
+            if str(place.instance) == name:
+                self.drop(KEYS.assignment(place))
+                self.drop(KEYS.observation(place))
 
     def write_lines(self, name: str, *lines: str) -> None:
         """The instance's container writes more."""

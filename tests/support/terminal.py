@@ -36,6 +36,13 @@ class Terminal(AbstractContextManager["Terminal"]):
         )
         os.close(slave)
 
+    def fileno(self) -> int:
+        return self._master
+
+    def resize(self, rows: int, columns: int) -> None:
+        """As a window does."""
+        termios.tcsetwinsize(self._master, (rows, columns))
+
     def press(self, keys: bytes) -> None:
         os.write(self._master, keys)
 

@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from orchestrator.model.container import Security, Volume, VolumeKind
+from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import Assignment, InstanceName, Wanted
-from orchestrator.model.keys import InstancePlace
+from orchestrator.model.keys import InstancePlace, VolumePlace
 from orchestrator.model.node import Availability, DesiredNode, NodeReport
 from orchestrator.model.placement import (
     Affinity,
@@ -17,11 +19,17 @@ from orchestrator.model.placement import (
     TaintEffect,
 )
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import ContainerConfig, PortMapping, WorkloadDefinition
 from tests.support.planned_cluster import PlannedCluster, Status, web
 
 NODES = ("n1", "n2", "n3", "n4")
 NAMES = ("api", "db", "web")
+_VOLUMES = (
+    (),
+    (Volume("data", VolumeKind.LOCAL),),
+    (Volume("host", VolumeKind.BIND, "/srv/data"),),
+)
 
 
 class TroubledCluster(PlannedCluster):
@@ -72,6 +80,9 @@ class TroubledCluster(PlannedCluster):
             problem=rng.choice(("", "", "its runtime is gone")),
             gpus=rng.choice(((), (), ("T4",), ("A100", "T4", "T4"))),
             images=rng.choice(((), ("nginx",))),
+            runtimes=rng.choice((("process",), ("process", "oci"))),
+            allowed_binds=rng.choice(((), ("/srv",))),
+            allows_privileged=rng.random() < 0.5,
         )
         self.put(self.keys.node_report(node), report)
 
@@ -126,6 +137,15 @@ class TroubledCluster(PlannedCluster):
             place = self.rng.choice(sorted(self.state.assignments))
             self.drop(self.keys.assignment(place))
 
+    def put_data(self) -> None:
+        """An agent that comes back finds some on its disk."""
+        name = VolumeName("default", self.rng.choice(NAMES), self.rng.randint(0, 3), "data")
+        self.put(self.keys.volume(VolumePlace(self.rng.choice(NODES), name)), NodeVolume(0.0))
+
+    def look_up_images(self) -> None:
+        key = web(name=self.rng.choice(NAMES)).key
+        self.put(self.keys.image_pins(key, self.rng.randint(1, 4)), ImagePins())
+
     def damage(self) -> None:
         rows = [key for key in sorted(self._rows) if "/events/" not in key]
         if rows:
@@ -142,9 +162,12 @@ class TroubledCluster(PlannedCluster):
 
     def _definition(self) -> WorkloadDefinition:
         rng = self.rng
+        has_image = rng.random() < 0.3
         container = ContainerConfig(
             "app",
+            image="app" if has_image else "",
             command=("serve",),
+            security=Security(privileged=has_image and rng.random() < 0.3),
             ports=(PortMapping(80, host_port=rng.choice((None, None, 8080))),),
             resource_requests=NodeResources(
                 cpu_cores=rng.choice((0, 0.5, 1)),
@@ -160,6 +183,7 @@ class TroubledCluster(PlannedCluster):
             placement=Placement(anti_affinity=(apart,) if rng.random() < 0.3 else ()),
             priority=rng.choice(tuple(PriorityClass)),
             min_available=rng.choice((None, 1)),
+            volumes=rng.choice(_VOLUMES) if has_image else (),
         )
 
 
@@ -178,6 +202,8 @@ _HAPPENINGS: dict[Callable[[TroubledCluster], object], int] = {
     TroubledCluster.drop_template: 1,
     TroubledCluster.assign_by_hand: 3,
     TroubledCluster.unassign_by_hand: 2,
+    TroubledCluster.put_data: 2,
+    TroubledCluster.look_up_images: 2,
     TroubledCluster.damage: 2,
     TroubledCluster.end_one: 5,
 }

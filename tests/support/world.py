@@ -33,6 +33,7 @@ from orchestrator.model.views import status_of
 from orchestrator.model.workload import DesiredWorkload, WorkloadDefinition, WorkloadKey
 from orchestrator.runtime.simulated import SimulatedRuntime
 from orchestrator.runtime.simulated_host import SimulatedHost
+from orchestrator.runtime.volumes.node_volumes import NodeVolumes, VolumeTerms
 from orchestrator.scheduler.vector import VectorScheduler
 from store.memory.cluster import MemoryCluster
 from store.values import DeleteOp, PutOp, Txn
@@ -148,6 +149,8 @@ class World:
                 self.keys,
                 runtime,
                 home,
+                images=None,
+                volumes=NodeVolumes(machine.path / "volumes", VolumeTerms(), lambda _: False),
                 ports=PortPicker(machine.name, 31000, 31999),
                 metrics=AgentMetrics(CollectorRegistry()),
                 settings=AgentSettings(machine.name, NodeProfile(f"http://{machine.name}")),

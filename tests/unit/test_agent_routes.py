@@ -18,7 +18,7 @@ from orchestrator.process.http import new_app, serving
 from orchestrator.process.metrics import new_registry
 from orchestrator.process.settings import HttpSettings
 from orchestrator.process.sources import load_settings
-from orchestrator.runtime.protocol import ContainerSpec, LogLine
+from orchestrator.runtime.protocol import ALL_LINES, ContainerSpec, LogLine, LogQuery
 from orchestrator.runtime.simulated import SimulatedRuntime
 from orchestrator.runtime.simulated_host import Program, SimulatedHost
 from tests.support.ports import free_port
@@ -34,10 +34,8 @@ class WatchedRuntime(SimulatedRuntime):
     readers = 0
     changed: asyncio.Event
 
-    def logs(
-        self, container_id: str, *, follow: bool = False, tail: int | None = None
-    ) -> AsyncGenerator[LogLine, None]:
-        return self._counted(super().logs(container_id, follow=follow, tail=tail))
+    def logs(self, container_id: str, query: LogQuery = ALL_LINES) -> AsyncGenerator[LogLine, None]:
+        return self._counted(super().logs(container_id, query))
 
     async def _counted(self, lines: AsyncGenerator[LogLine, None]) -> AsyncGenerator[LogLine, None]:
         self._count(1)

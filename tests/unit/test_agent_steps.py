@@ -22,7 +22,13 @@ from orchestrator.model.instance import (
     Wanted,
     WorkloadInstanceStatus,
 )
-from orchestrator.runtime.protocol import ContainerSpec, ContainerState, ContainerStatus
+from orchestrator.model.workload import ContainerConfig
+from orchestrator.runtime.protocol import (
+    ContainerSpec,
+    ContainerState,
+    ContainerStatus,
+    Isolation,
+)
 
 Status = WorkloadInstanceStatus
 RUN = Assignment("default", "web", 1, 0, 1, Wanted.RUNNING, "wanted")
@@ -291,3 +297,22 @@ def test_what_has_ended_is_in_nobodys_way(now: Situation) -> None:
 )
 def test_what_runs_or_may_yet_run_is_in_the_way(now: Situation) -> None:
     assert not has_ended(now)
+
+
+def test_what_is_prepared_is_told_as_far_as_it_is() -> None:
+    told = observe(Situation(RUN, REVISION, (), progress="pulling app:1.4: 35 of 129 MB"))
+    assert told is not None
+    assert (told.status, told.reason) == (Status.PENDING, "pulling app:1.4: 35 of 129 MB")
+
+
+def test_address_and_image_of_a_container_are_reported_and_stay() -> None:
+    image = "docker.io/library/web@sha256:" + 64 * "0"
+    running = container()
+    spec = replace(running.spec, isolation=Isolation(image, ContainerConfig("app", image="web")))
+    isolated = replace(running, spec=spec, address="10.117.0.2")
+    told = observe(Situation(RUN, REVISION, (isolated,)))
+    assert told is not None
+    assert (told.address, [each.image for each in told.containers]) == ("10.117.0.2", [image])
+    later = observe(Situation(STOP, REVISION, (), reported=told))
+    assert later is not None
+    assert later.address == "10.117.0.2"

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.model.keys import VolumePlace
 from orchestrator.model.node import DesiredNode
 from orchestrator.model.placement import Taint
+from orchestrator.model.volume import NodeVolume, VolumeName
 from store.memory.meanness import Meanness
 from tests.support.api import KEYS, Replica, World, world
 
@@ -229,6 +231,23 @@ async def test_a_dead_node_is_removed_and_a_live_one_is_not(there: World, replic
     told = "there is no node n1: `orc get nodes` lists them"
     assert (gone.status, gone.body["detail"]) == (404, told)
     assert await event_kinds(there, replica) == ["NodeRemoved"]
+
+
+async def test_the_data_of_a_removed_node_are_forgotten_with_it(
+    there: World, replica: Replica
+) -> None:
+    for node in ("n1", "n2"):
+        await there.add_node(node)
+        place = VolumePlace(node, VolumeName("default", "db", 0, "data"))
+        await there.put(KEYS.volume(place), NodeVolume(0.0))
+    await replica.view.reached(await there.drop(KEYS.session("n1")))
+    removed = await replica.call("DELETE", "/v1/nodes/n1")
+    await replica.view.reached(removed.revision)
+    assert [place.node for place in replica.view.state.volumes] == ["n2"]
+    events = await replica.get("/v1/events")
+    assert events.body["items"][-1]["reason"] == (
+        "removed by request, with 0 instances and the data of 1 volumes on it"
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.workload import WorkloadKey
@@ -100,6 +101,17 @@ async def test_a_workload_that_is_made_anew_goes_on_from_the_generations_of_its_
     anew = await replica.call("PUT", WEB, manifest())
 
     assert (anew.status, anew.body["generation"]) == (201, 3)
+
+
+async def test_no_generation_is_given_twice_while_images_are_pinned_for_it(
+    there: World, replica: Replica
+) -> None:
+
+    await replica.view.reached(await there.put(KEYS.image_pins(KEY, 4), ImagePins()))
+
+    made = await replica.call("PUT", WEB, manifest())
+
+    assert (made.status, made.body["generation"]) == (201, 5)
 
 
 async def test_a_row_whose_template_was_edited_by_hand_takes_effect_when_applied(

@@ -172,7 +172,7 @@ def test_an_instance_is_described_with_its_containers(orc: Orc) -> None:
     text = orc.succeeds("describe", "inst", "default.web.0.1")
     assert "Ports:           127.0.0.1:21000->8080/tcp\n" in text
     assert "URLs:            http://127.0.0.1:21000\n" in text
-    assert ["app", "4711", "-", "default.web.0.1.app", "-"] in rows(text)
+    assert ["app", "4711", "-", "default.web.0.1.app", "-", "-"] in rows(text)
 
 
 def test_a_node_is_described_with_what_runs_there(orc: Orc) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.runtime import log_files
 from orchestrator.runtime.log_files import LogReader, last_line, read_log
-from orchestrator.runtime.protocol import LogLine
+from orchestrator.runtime.protocol import LogLine, LogQuery
 from orchestrator.runtime.supervisor.launch import Launch
 from orchestrator.runtime.supervisor.log import Log
 
@@ -85,7 +85,7 @@ async def test_tail_gives_so_many_lines_and_no_more(directory: Path) -> None:
     Log(10_000, 3).write("stdout", b"1\n2\n3\nunfinished")
 
     async def tail(lines: int) -> list[str]:
-        log = read_log(directory, tail=lines, follow=False, wait=ended)
+        log = read_log(directory, LogQuery(tail=lines))
         return [line.text async for line in log]
 
     assert [await tail(lines) for lines in range(3)] == [[], ["unfinished"], ["3", "unfinished"]]
@@ -94,7 +94,7 @@ async def test_tail_gives_so_many_lines_and_no_more(directory: Path) -> None:
 async def test_a_tail_is_not_made_longer_by_what_is_written_meanwhile(directory: Path) -> None:
     log = Log(1000, limit_files=3)
     log.write("stdout", b"1\n2\n3\n")
-    tail = read_log(directory, tail=2, follow=False, wait=ended)
+    tail = read_log(directory, LogQuery(tail=2))
     first = await anext(tail)
     log.write("stdout", b"4\n5\n")
     assert [first.text, *[line.text async for line in tail]] == ["2", "3"]
@@ -114,7 +114,7 @@ async def test_a_long_tail_lets_others_go_on(
             await asyncio.sleep(0)
 
     going_on = asyncio.create_task(others())
-    tail = read_log(directory, tail=1000, follow=False, wait=ended)
+    tail = read_log(directory, LogQuery(tail=1000))
     await anext(tail)
     going_on.cancel()
     await tail.aclose()
@@ -135,13 +135,9 @@ async def test_a_tail_ends_though_more_is_written_than_can_be_read(
 
     writing = asyncio.create_task(write_on())
     async with asyncio.timeout(LIMIT_SECONDS):
-        lines = [line.text async for line in read_log(directory, tail=5, follow=False, wait=ended)]
+        lines = [line.text async for line in read_log(directory, LogQuery(tail=5))]
     writing.cancel()
     assert len(lines) == 5
-
-
-async def ended() -> bool:
-    return False
 
 
 def test_the_last_line_of_a_stream_is_that_of_the_last_block(
@@ -178,7 +174,7 @@ async def test_following_waits_for_the_rest_of_a_line(directory: Path) -> None:
             log.write("stdout", chunk)
         return chunk is not None
 
-    lines = [line.text async for line in read_log(directory, tail=None, follow=True, wait=wait)]
+    lines = [line.text async for line in read_log(directory, LogQuery(follow=True), wait)]
     assert lines == ["one", "two", "three"]
 
 

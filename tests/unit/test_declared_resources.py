@@ -10,7 +10,7 @@ from orchestrator.agent.node_report import NodeProfile, node_report
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.rules.resources import MAX_GPUS
-from orchestrator.process.settings import AgentSettings
+from orchestrator.process.agent_settings import AgentSettings
 from orchestrator.process.sources import load_settings
 from orchestrator.runtime.protocol import RuntimeReport
 

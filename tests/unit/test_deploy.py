@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from orchestrator.local.ports import PortPlan
-from orchestrator.process.settings import AgentSettings, ControllerSettings, ProcessSettings
+from orchestrator.process.agent_settings import AgentSettings
+from orchestrator.process.settings import ControllerSettings, ProcessSettings
 from orchestrator.process.sources import load_settings
 
 ROOT = Path(__file__).parents[2]

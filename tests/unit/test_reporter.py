@@ -14,10 +14,11 @@ from orchestrator.model.instance import (
     InstanceObservation,
     WorkloadInstanceStatus,
 )
-from orchestrator.model.keys import InstancePlace, Keys
+from orchestrator.model.keys import InstancePlace, Keys, VolumePlace
 from orchestrator.model.node import NodeReport
 from orchestrator.model.records import dump
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.volume import NodeVolume, VolumeName
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import Trip
 from store.memory.store import MemoryStore
@@ -281,3 +282,22 @@ async def test_nothing_is_written_by_looking_after_the_rows() -> None:
         before = it.memory.engine.revision
         await asyncio.sleep(10 * AUDIT_SECONDS)
         assert it.memory.engine.revision == before
+
+
+@in_virtual_time
+async def test_other_rows_of_the_node_are_written_once_and_taken_back() -> None:
+    key = Keys().volume(VolumePlace("n1", VolumeName("default", "web", 0, "db")))
+    async with desk() as it:
+        it.reporter.say(key, NodeVolume(created_at=1.0))
+        waiting = asyncio.create_task(it.reporter.written([key]))
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        await it.register()
+        await waiting
+        [row] = (await it.people.range(RangeOp(key))).kvs
+        it.reporter.say(key, NodeVolume(created_at=1.0))
+        await it.reporter.written([key])
+        assert (await it.people.range(RangeOp(key))).kvs == (row,)
+        it.reporter.unsay(key)
+        await it.reporter.written([key])
+        assert (await it.people.range(RangeOp(key))).kvs == ()

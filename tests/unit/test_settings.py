@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.model.errors import ConfigError
 from orchestrator.process.address import Address
+from orchestrator.process.agent_settings import AgentSettings
 from orchestrator.process.settings import (
-    AgentSettings,
     ControllerSettings,
     HttpSettings,
     PortRange,

@@ -15,6 +15,14 @@ TESTS = Path(__file__).parents[1]
 
 NO_PACKAGE_HELPS = {
     "the Docker engine at {} is not on this machine": "the user has chosen another machine's",
+    "only root may give the files of an image their owners": "whoever runs the tests is another",
+    "only root may have a network namespace of its own": "whoever runs the tests is another",
+    "only root may mount": "whoever runs the tests is another",
+    "only root may mount a disk": "whoever runs the tests is another",
+    "containers made of images take root": "whoever runs the tests is another",
+    "this machine has no cgroups": "that is its kernel's doing",
+    "build youki: it is not on the PATH": "no package has it",
+    "youki 0.7 cannot look at an image's files in a user namespace": "that is its own doing",
     "{}: start one, or set DOCKER_HOST": "a kernel may be unable to run an engine",
 }
 """Reasons that name no package, and why not; `why_without` has its own test."""
