@@ -3,11 +3,14 @@ processes; instances of one's own workloads are fair game."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.local_cluster import LocalCluster, etcd_at
+from tests.support.oci import OciWorld, skip_without
 from tests.support.operator import Operator, operating
 
 
@@ -26,6 +29,17 @@ async def operator(calm: LocalCluster) -> AsyncIterator[Operator]:
         yield operator
         for each in (await operator.api.workloads()).items:
             await operator.delete(each.name)
+
+
+@pytest.fixture
+async def oci_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OciWorld]:
+    """A node that runs images, by the runtime that a test asks for (`indirect`), else by crun.
+    Nothing of what it has run may be left on the machine."""
+    runtime = getattr(request, "param", "crun")
+    skip_without(runtime)
+    made = OciWorld(tmp_path, uuid.uuid4().hex[:12], runtime)
+    yield made
+    await made.aclose()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,12 +9,14 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.model import errors
+from orchestrator.runtime.network.node_network import NodeNetwork
 from tests.support.own_network import own_network
 from tests.support.sandboxes import (
     DEADLINE_SECONDS,
@@ -306,3 +308,17 @@ def wrap_restore(
     real = shutil.which("iptables-restore", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     program(path / "iptables-restore", f'{first}\n{real} "$@"\n{then}')
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+
+
+async def test_a_bridge_is_one_agents_at_a_time(nodes: Nodes, tmp_path: Path) -> None:
+    one = await (await nodes.open()).join(ONE)
+    terms = replace(nodes.terms, namespace_dir=tmp_path / "others-netns")
+    other = NodeNetwork(tmp_path / "others-state", terms)
+    taken = f"another agent on this machine has the bridge {nodes.terms.bridge}: .*--bridge"
+    with pytest.raises(errors.RuntimeError, match=taken):
+        await other.open(())
+    async with serving(one.netns, "main", 80):
+        assert (await ask(None, one.address, 80))[0] == "main"
+    nodes.close()
+    await other.open(())
+    other.close()

@@ -20,8 +20,9 @@ from orchestrator.model import errors
 from orchestrator.model.resources import NodeResources
 from orchestrator.runtime.container_dir import ContainerDir
 from orchestrator.runtime.outcome import UNSEEN
+from orchestrator.runtime.previous_logs import FOLDER
 from orchestrator.runtime.process import ProcessRuntime
-from orchestrator.runtime.protocol import ContainerRuntime, ContainerSpec, ContainerState
+from orchestrator.runtime.protocol import ContainerRuntime, ContainerSpec, ContainerState, LogQuery
 from orchestrator.runtime.supervised import ProcessLimits
 from orchestrator.runtime.supervisor.processes import start_ticks, stat_fields
 from tests.support.agent_process import SPECS
@@ -73,7 +74,7 @@ async def printed(runtime: ContainerRuntime, container_id: str) -> list[str]:
 
 async def runs_and_prints(runtime: ContainerRuntime, container_id: str, text: str) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async for line in runtime.logs(container_id, follow=True):
+        async for line in runtime.logs(container_id, LogQuery(follow=True)):
             if line.text == text:
                 return
     raise AssertionError(f"it ended without printing {text!r}")
@@ -234,7 +235,7 @@ async def test_log_is_rotated_by_size_and_count(
     lines = await printed(runtime, ONE)
     assert lines == [f"line {n}" for n in range(1001 - len(lines), 1001)]
     assert len(lines) > 60
-    assert [line.text async for line in runtime.logs(ONE, tail=60)] == lines[-60:]
+    assert [line.text async for line in runtime.logs(ONE, LogQuery(tail=60))] == lines[-60:]
 
 
 async def test_follower_reads_on_over_rotations(
@@ -242,7 +243,7 @@ async def test_follower_reads_on_over_rotations(
 ) -> None:
     script = "for n in $(seq 100); do echo line $n; sleep 0.01; done"
     await runtime.create(world.spec(ONE, script))
-    lines = [line.text async for line in runtime.logs(ONE, follow=True)]
+    lines = [line.text async for line in runtime.logs(ONE, LogQuery(follow=True))]
     assert lines == [f"line {n}" for n in range(1, 101)]
 
 
@@ -275,7 +276,7 @@ async def test_neither_handles_nor_processes_leak(
         await runtime.stop(ONE, DEADLINE_SECONDS)
         await runtime.remove(ONE)
     assert sorted(os.listdir("/proc/self/fd")) == before
-    assert list(world.root.iterdir()) == []
+    assert [each.name for each in world.root.iterdir()] == [FOLDER]
     assert world.left_over() == []
     assert own_zombies() == zombies
 
@@ -318,7 +319,7 @@ async def test_half_made_and_half_removed_containers_are_cleaned_away(world: Pro
     (world.root / ".gone-123").mkdir()
     runtime = await world.open()
     assert await runtime.list() == []
-    assert list(world.root.iterdir()) == []
+    assert [each.name for each in world.root.iterdir()] == [FOLDER]
 
 
 async def test_command_starts_with_no_signal_ignored_or_blocked(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +22,7 @@ from tests.support.images import build
 from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.oci import skip_without
 from tests.support.operator import Operator, until
-from tests.support.orc_process import run_orc_process
+from tests.support.orc_process import STOP_LIMIT_SECONDS, run_orc_process
 from tests.support.own_network import own_network
 from tests.support.registry import Registry, serving_registry
 
@@ -107,6 +109,7 @@ def _made(path: Path, flags: Mapping[str, Sequence[str]], mark: str) -> Iterator
 
 def _take_away(mark: str) -> None:
     """What killed agents have left: for the end of a test, whatever has happened in it."""
+    _kill_containers(mark)
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
         if f"/run/{mark}/" in line:
             subprocess.run(["umount", "--lazy", line.split()[4]], check=False)
@@ -114,6 +117,21 @@ def _take_away(mark: str) -> None:
     for controller in Path("/sys/fs/cgroup").iterdir():
         for directory in sorted(controller.glob(f"{mark}/**/"), reverse=True):
             os.rmdir(directory)
+
+
+def _kill_containers(mark: str) -> None:
+    """They outlive their agents, and nothing on their command lines says whose they are."""
+    deadline = time.monotonic() + STOP_LIMIT_SECONDS
+    while running := [
+        int(pid)
+        for procs in Path("/sys/fs/cgroup").glob(f"pids/{mark}/**/cgroup.procs")
+        for pid in procs.read_text().split()
+    ]:
+        assert time.monotonic() < deadline, f"cannot be killed: {running}"
+        for pid in running:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def image_workload(

@@ -80,7 +80,8 @@ class Nodes:
         return network
 
     def start_life(self, life: str, *in_use: str) -> subprocess.Popen[str]:
-        """Of an agent that churns; see `network_churn`."""
+        """Of an agent that churns, after another one that is gone; see `network_churn`."""
+        self.close()
         terms = self.terms
         where = (self.state_dir, terms.bridge, terms.namespace_dir, terms.cidr, terms.cni_bin_dir)
         return subprocess.Popen(

@@ -19,6 +19,7 @@ from orchestrator.model.instance import PortBinding
 from orchestrator.runtime.network import ground, host, netns
 from orchestrator.runtime.network.attaching import Attachments
 from orchestrator.runtime.network.blocking import Queues, failing_as, in_thread
+from orchestrator.runtime.network.bridge_claim import BridgeClaim
 from orchestrator.runtime.network.cni import CniClient
 from orchestrator.runtime.network.conflist import NetworkList, own_list, read_list
 from orchestrator.runtime.network.firewall import Firewall
@@ -58,6 +59,7 @@ class NodeNetwork:
             Firewall(self._programs, Chains.of(terms), own),
         )
         self._queues = Queues()
+        self._claim = BridgeClaim(terms.bridge)
         self._network: NetworkList | None = None
 
     async def open(self, in_use: Collection[str]) -> None:
@@ -68,6 +70,7 @@ class NodeNetwork:
         Raises `ConfigError` too, for an operator's list that is none.
         """
         with failing_as("setting up the network of this node"):
+            self._claim.take()
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._terms.namespace_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self._programs.end_stragglers()
@@ -119,6 +122,7 @@ class NodeNetwork:
     def close(self) -> None:
         """Let go of what only this process has. Nothing of a sandbox is touched."""
         self._publisher.close()
+        self._claim.release()
 
     def _read_network(self) -> NetworkList:
         """Raises `RuntimeError`, `ConfigError` and OSError."""

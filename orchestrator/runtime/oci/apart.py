@@ -12,7 +12,9 @@ A thread enters such a namespace, mounts, starts a process, which inherits it, a
 No process is spent on it (`unshare` and a shell cost 8 ms for each call of a runtime).
 
 The namespace is also where a hybrid host's cgroup2 mount can be hidden from crun, which refuses
-to work beside it and is content with v1.
+to work beside it and is content with v1. It is covered, not unmounted: into what lies below it,
+which is the whole machine's, crun would write a directory for each container, with pids in it
+that nobody ever takes away.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ Result = TypeVar("Result")
 
 
 class Apart:
-    """`hidden` are mount points that must not be seen."""
+    """`hidden` are directories of which nothing must be seen."""
 
     def __init__(self, hidden: Sequence[str] = ()) -> None:
         self.hidden = tuple(hidden)
@@ -51,7 +53,7 @@ class Apart:
         try:
             syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE, "")
             for path in self.hidden:
-                syscalls.unmount(path, syscalls.MNT_DETACH)
+                syscalls.mount("tmpfs", path, "tmpfs", 0, "mode=0755,size=64k")
             return work()
         finally:
             syscalls.setns(self._node, syscalls.CLONE_NEWNS)

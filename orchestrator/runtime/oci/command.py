@@ -22,6 +22,8 @@ CALL_SECONDS = 60.0
 HYBRID = Path("/sys/fs/cgroup/unified")
 
 _VERSION = re.compile(r"(\w[\w.-]*) version:? (\S+)")
+"""How their first line begins; that of others may say further down that they are under the GPL,
+version 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ async def probe(program: str, what: str) -> Program:
     """Raises `RuntimeError` if it cannot be run, or does not say what it is."""
     path = found(program, what)
     finished = await call([path, "--version"])
-    match = _VERSION.search(finished.stdout)
+    match = _VERSION.match(finished.stdout.lstrip())
     if finished.code or match is None:
         said = last_line(finished.stderr or finished.stdout) or "nothing"
         raise errors.RuntimeError(
