@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,8 +22,25 @@ async def in_lanes(lanes: int, items: Iterable[T], work: Callable[[T], Awaitable
             await work(item)
 
     try:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(lanes):
-                tasks.create_task(run_lane())
+        with staying_alive():
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(lanes):
+                    tasks.create_task(run_lane())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+@contextmanager
+def staying_alive() -> Iterator[None]:
+    """Around a group whose failure this task outlives. Before Python 3.11.4 (Debian 12 has 3.11.2)
+    a group that fails leaves its own request to cancel its task standing, and the next timeout
+    that the task runs into would be taken for it."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        yield
+    except Exception:
+        while task.cancelling() > before:
+            task.uncancel()
+        raise

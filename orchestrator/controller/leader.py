@@ -22,6 +22,7 @@ from orchestrator.cluster.events import EventLog
 from orchestrator.cluster.manager import EtcdClusterManager
 from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.committer import Committer, LeadershipLost
+from orchestrator.controller.lanes import staying_alive
 from orchestrator.controller.metrics import LeaderMetrics
 from orchestrator.controller.node_events import tell_node_events
 from orchestrator.controller.reconciler import Reconciler, ReconcileSettings
@@ -90,10 +91,11 @@ class LeaderLoop:
         """One candidacy: returns when it has come to nothing before it led."""
         end: Exception | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
-                await session.open(self._patience(inf))
-                tasks.create_task(session.keep_alive())
-                tasks.create_task(self._campaign_and_lead(session, tasks))
+            with staying_alive():
+                async with asyncio.TaskGroup() as tasks:
+                    await session.open(self._patience(inf))
+                    tasks.create_task(session.keep_alive())
+                    tasks.create_task(self._campaign_and_lead(session, tasks))
         except* (SessionLost, NoSpace) as failed:
             if self._leads:
                 end = LeadershipLost(str(failed.exceptions[0]))

@@ -52,3 +52,17 @@ async def test_nothing_to_do_is_done_at_once() -> None:
         raise AssertionError("there is none")
 
     await in_lanes(3, (), work)
+
+
+async def test_a_failure_leaves_nothing_that_would_end_the_task_later() -> None:
+    """On Python 3.11.2 a group left its request to cancel standing."""
+
+    async def fail(_item: int) -> None:
+        await asyncio.sleep(0)
+        raise KeyError("gone")
+
+    with pytest.raises(KeyError, match="gone"):
+        await in_lanes(2, range(3), fail)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()

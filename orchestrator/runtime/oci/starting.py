@@ -205,14 +205,23 @@ class Start:
 
 
 class _first_failure:  # noqa: N801 - a context manager that reads as what it lets through
-    """Of several at once, one is told."""
+    """Of several at once, one is told. Before Python 3.11.4 the group leaves its own request to
+    cancel this task standing, which would end it at its next timeout."""
 
     async def __aenter__(self) -> None:
-        return
+        self._cancelled_before = _this_task().cancelling()
 
     async def __aexit__(self, _kind: object, raised: object, _trace: object) -> None:
         if isinstance(raised, ExceptionGroup):
+            while _this_task().cancelling() > self._cancelled_before:
+                _this_task().uncancel()
             raise raised.exceptions[0] from None
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def signal_number(name: str) -> int:
