@@ -86,11 +86,11 @@ def _instance_columns(setting: Setting) -> Sequence[Column[WorkloadInstance]]:
         Column("NODE", lambda instance: instance.node),
         Column("PORTS", lambda instance: ports_text(instance, setting.hosts)),
         Column("AGE", lambda instance: age_of(instance, setting.now)),
-        Column("ADDRESS", lambda instance: instance.address, is_wide=True),
         Column("GENERATION", lambda instance: str(instance.generation), is_wide=True),
         Column("FAILURES", lambda instance: str(instance.failures), is_wide=True),
         Column("PIDS", _pids, is_wide=True),
         Column("GPUS", lambda instance: ",".join(map(str, instance.gpus)), is_wide=True),
+        Column("ADDRESS", lambda instance: instance.address, is_wide=True),
         Column("REASON", reason_of),
     )
 
@@ -165,6 +165,7 @@ _NODE_COLUMNS: Sequence[Column[Node]] = (
     Column("CUSTOM", lambda node: pairs_text(node.allocatable.custom), is_wide=True),
     Column("GPUS", lambda node: gpus_text(node.gpus), is_wide=True),
     Column("RUNTIMES", lambda node: ",".join(node.runtimes)),
+    Column("VERSIONS", lambda node: pairs_text(node.versions), is_wide=True),
     Column("ADDRESS", lambda node: node.address),
     Column("HOSTNAME", lambda node: node.hostname, is_wide=True),
     Column("LABELS", lambda node: pairs_text(node.labels), is_wide=True),

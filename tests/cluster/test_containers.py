@@ -159,4 +159,5 @@ async def test_pull_that_nobody_wants_any_more_is_given_up(
     made: ContainerCluster, operator: Operator
 ) -> None:
     await operator.apply(image_workload("gone", made.registry.name("nowhere:8")))
+    await until(lambda: operator.instances("gone"))
     await operator.delete("gone")

@@ -125,7 +125,7 @@ def node(name: str, address: str) -> Node:
         allocatable=room,
         runtimes=("process", "oci"),
         labels={"zone": "b", "disk": "ssd"},
-        versions={},
+        versions={"crun": "1.8.1", "conmon": "2.1.6"},
         hostname="",
         instances=2,
         taints=(Taint("gpu"), Taint("a", "b", TaintEffect.NO_EXECUTE)),
@@ -143,6 +143,7 @@ def test_a_node_has_one_word_for_each_column() -> None:
     heads, cells = lines_of(columns, [node("a", "http://h:1")], wide=True)
     shown = dict(zip(heads, cells, strict=True))
     assert (shown["CPU"], shown["MEMORY"], shown["RUNTIMES"]) == ("1.5", "4000MB", "process,oci")
+    assert shown["VERSIONS"] == "conmon=2.1.6,crun=1.8.1"
     assert (shown["CUSTOM"], shown["LABELS"]) == ("gpu=2", "disk=ssd,zone=b")
     assert (shown["GPUS"], shown["TAINTS"]) == ("A10=1,T4=2", "gpu:NoSchedule,a=b:NoExecute")
     assert pairs_text({}) == ""

@@ -15,20 +15,29 @@ from orchestrator.runtime.network.records import Attachment
 from orchestrator.runtime.network.terms import NetworkTerms
 
 
-def prepare(terms: NetworkTerms, lease_dir: Path, kept: Collection[Attachment]) -> None:
-    """Bridge and leases for our own list, with nothing of any sandbox but those `kept`.
+def check(terms: NetworkTerms) -> None:
+    """To be called before anything is made that bears the bridge's name: rules for an interface
+    that is somebody else's, such as `lo`, would cut off the machine.
 
     Blocks. Raises `RuntimeError` and OSError.
     """
     _check_range(terms)
-    leases.release_others(lease_dir / terms.bridge, {each.sandbox for each in kept})
-    found = links.links()
-    bridge = found.get(terms.bridge)
+    bridge = links.links().get(terms.bridge)
     if bridge is not None and bridge.mac != links.bridge_mac(terms.bridge):
         raise errors.RuntimeError(
             f"there is an interface {terms.bridge} on this machine that is not ours: name the"
             " bridge of this node otherwise (--bridge)"
         )
+
+
+def prepare(terms: NetworkTerms, lease_dir: Path, kept: Collection[Attachment]) -> None:
+    """Bridge and leases for our own list, with nothing of any sandbox but those `kept`.
+
+    Blocks. Raises OSError.
+    """
+    leases.release_others(lease_dir / terms.bridge, {each.sandbox for each in kept})
+    found = links.links()
+    bridge = found.get(terms.bridge)
     used = {name for each in kept for name in each.host_interfaces}
     for link in found.values():
         if bridge is not None and link.bridge == bridge.index and link.name not in used:

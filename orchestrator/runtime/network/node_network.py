@@ -75,6 +75,8 @@ class NodeNetwork:
             self._terms.namespace_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self._programs.end_stragglers()
             self._network = await in_thread(self._read_network)
+            if self._terms.conflist is None:
+                await in_thread(partial(ground.check, self._terms))
             self._attachments.load()
             await self._publisher.open(self._network, in_use)
             async with asyncio.TaskGroup() as detaching:
