@@ -75,6 +75,14 @@ class BenchCluster:
 
         await until(gone)
 
+    async def replaced(self, name: str, pid: int) -> None:
+        """Wait until another process than `pid` runs under that name."""
+
+        async def found() -> bool | None:
+            return True if self.children[name].pid not in (None, pid) else None
+
+        await until(found)
+
     async def stop(self) -> None:
         """Controllers, then agents with their instances, then etcd."""
         for initial in "cne":
@@ -122,16 +130,21 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool | None:
 
 @asynccontextmanager
 async def bench_cluster(
-    controllers: int = 3, agents: int = 3, agent_flags: Sequence[str] = ()
+    controllers: int = 3,
+    agents: int = 3,
+    agent_flags: Sequence[str] = (),
+    *,
+    etcd_members: int = 1,
 ) -> AsyncIterator[BenchCluster]:
-    """One etcd member, and as many controllers and agents as said, in a temporary directory.
+    """As many controllers, agents and etcd members as said, in a temporary directory.
     `agent_flags` stand over those that agents have anyway."""
     with tempfile.TemporaryDirectory(prefix="orc-bench-") as path:
         data_dir = DataDir(Path(path) / "data")
         data_dir.create()
-        plan = free_plan(controllers, agents)
+        plan = free_plan(controllers, agents, etcd_members)
         etcd = choose_etcd(installed_etcds(), data_dir, data_dir.kept())
-        layout = Layout(data_dir, plan, etcd, (f"http://{plan.etcd_client(0)}",))
+        endpoints = tuple(f"http://{plan.etcd_client(index)}" for index in range(etcd_members))
+        layout = Layout(data_dir, plan, etcd, endpoints)
         async with ApiClient(layout.servers) as client, asyncio.TaskGroup() as tasks:
             cluster = BenchCluster(layout, client, tasks)
             try:
@@ -149,9 +162,9 @@ def _with_flags(program: Program, flags: Sequence[str]) -> Program:
     return replace(program, command=(*program.command, *flags))
 
 
-def free_plan(controllers: int, agents: int) -> PortPlan:
+def free_plan(controllers: int, agents: int, etcd_members: int = 1) -> PortPlan:
     for base in BASE_PORTS:
-        plan = PortPlan(base, controllers, agents, 1)
+        plan = PortPlan(base, controllers, agents, etcd_members)
         with suppress(ConfigError):  # taken: the next one
             plan.check()
             return plan

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.container_host import CGROUP, COMMAND, RootFs, ran
+from benchmarks.container_host import CGROUP, COMMAND, DOCKER_RUN, RootFs, ran
 
 IMAGE = "bench/busybox:1"
 LOOK_SECONDS = 0.02
@@ -77,7 +77,7 @@ async def docker_engine(directory: Path, rootfs: RootFs) -> AsyncIterator[Docker
     socket = directory / "docker.sock"
     command = [
         *("dockerd", "--host", f"unix://{socket}", "--data-root", str(directory / "docker")),
-        *("--exec-root", str(directory / "docker-run"), "--pidfile", str(directory / "docker.pid")),
+        *("--exec-root", str(directory / DOCKER_RUN), "--pidfile", str(directory / "docker.pid")),
         *("--cgroup-parent", f"/{CGROUP}"),
     ]
     with (directory / "dockerd.log").open("wb") as log:

@@ -41,6 +41,8 @@ COMMAND = ("sleep", "100000")
 CGROUP = f"orc-bench-{uuid.uuid4().hex[:8]}"
 """Where all containers are."""
 
+OUR_RUN, DOCKER_RUN = "run", "docker-run"
+
 
 def enter_own_host() -> None:
     """Before anything else is started: its threads and processes belong to it."""
@@ -55,6 +57,18 @@ def enter_own_host() -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS | CLONE_NEWNET)
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE, "")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@contextmanager
+def run_in_memory(directory: Path) -> Iterator[None]:
+    """What means nothing after a reboot is kept in memory, as below /run where systemd is."""
+    paths = [directory / name for name in (OUR_RUN, DOCKER_RUN)]
+    for path in paths:
+        path.mkdir()
+        syscalls.mount("tmpfs", str(path), "tmpfs", 0, "mode=0755")
+    yield
+    for path in paths:
+        syscalls.unmount(str(path), syscalls.MNT_DETACH)
 
 
 @contextmanager

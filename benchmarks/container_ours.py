@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.cluster import BenchCluster, bench_cluster
-from benchmarks.container_host import CGROUP, COMMAND
+from benchmarks.container_host import CGROUP, COMMAND, OUR_RUN
 from orchestrator.model.answers import WatchType
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.views import WorkloadInstance
@@ -55,17 +55,20 @@ class Ours:
         await self.cluster.client.delete_workload(workload.spec.key)
         return milliseconds
 
-    async def memory_mb(self, containers: int) -> list[float]:
-        """What the agent has, of memory, while so many rest."""
+    async def memory_mb(self, containers: int) -> tuple[list[float], list[float]]:
+        """What the agent has, of memory, while so many rest: all (RSS), and what nobody shares with
+        it (USS). The rest is pages of program files, which whoever else runs Python has too."""
         await self.start("resting", containers)
         pid = self.cluster.children["n1"].pid
         assert pid
-        samples = []
+        resident, own = [], []
         for _ in range(SAMPLES_OF_MEMORY):
             await asyncio.sleep(1)
-            samples.append(psutil.Process(pid).memory_info().rss / 1e6)
+            memory = psutil.Process(pid).memory_full_info()
+            resident.append(memory.rss / 1e6)
+            own.append(memory.uss / 1e6)
         await self.to_zero("resting")
-        return samples
+        return resident, own
 
     async def _until(self, workload: str, count: int) -> float:
         """When exactly so many instances of it are there, and all of them run."""
@@ -93,7 +96,7 @@ async def our_cluster(directory: Path) -> AsyncIterator[Ours]:
         image = registry.push(build(directory / "layout", "app"), "bench/busybox:1")
         flags = (
             "--oci-runtime=crun",
-            f"--run-dir={directory / 'run'}",
+            f"--run-dir={directory / OUR_RUN}",
             f"--cgroup-parent=/{CGROUP}",
             "--bridge=bench1",
             "--pod-cidr=10.119.0.0/20",

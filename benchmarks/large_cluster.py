@@ -82,14 +82,17 @@ class LargeCluster:
         return {name: sum(each.cpu_times()[:2]) for name, each in self.processes().items()}
 
     async def longest_renewal_gap_seconds(self, controller: str) -> float:
-        """As that controller tells Prometheus."""
+        return await self.metric(controller, RENEWAL_GAP)
+
+    async def metric(self, controller: str, name: str) -> float:
+        """As that controller tells Prometheus. `name` ends with a space."""
         port = self.bench.children[controller].program.port
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{port}/metrics") as answer,
         ):
             lines = (await answer.text()).splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(RENEWAL_GAP))
+        return next(float(line.split()[1]) for line in lines if line.startswith(name))
 
     def memory_mb(self) -> dict[str, float]:
         return {name: each.memory_info().rss / 1e6 for name, each in self.processes().items()}

@@ -17,7 +17,8 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,7 @@ FIRST_LEASE = 7_000_000
 LEASE_SECONDS = 3_600
 WORKERS = 8
 TELL_SECONDS = 0.02
+RETRY_SECONDS = 0.2
 ZONES = 3
 NODES_A_TRANSACTION = 50
 HAS = NodeResources(cpu_cores=64, memory_mb=256_000, disk_mb=1_000_000)
@@ -90,6 +92,8 @@ class SimulatedAgents:
         self._start_seconds = start_seconds
         self._nodes: dict[str, SimulatedNode] = {}
         self._starting: deque[tuple[float, SimulatedNode, str, int]] = deque()
+        self._coming: set[tuple[str, int]] = set()
+        """Of those that are starting, who has not been stopped meanwhile."""
         self._with_news: asyncio.Queue[SimulatedNode] = asyncio.Queue()
         self._rng = random.Random()
 
@@ -123,14 +127,27 @@ class SimulatedAgents:
                 tasks.create_task(self._answer())
 
     async def _watch(self, revision: int) -> None:
+        """From then on, and again from where it broke off."""
+        while True:
+            with suppress(AIO.AioRpcError):
+                async for events in self._responses(revision):
+                    self._see_all(events)
+                    revision = events[-1].kv.mod_revision + 1
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _responses(self, revision: int) -> AsyncIterator[Any]:
         call = self._channel.stream_stream(
             wire.WATCH.path, wire.WatchRequest.SerializeToString, wire.WATCH.response.FromString
         )()
         await call.write(codec.watch_request(ASSIGNMENTS, prefix_end(ASSIGNMENTS), revision))
         while (response := await call.read()) is not AIO.EOF:
-            due = time.monotonic() + self._start_seconds
-            for event in response.events:
-                self._see(event.kv, due, is_delete=event.type == wire.DELETE_EVENT)
+            if response.events:
+                yield response.events
+
+    def _see_all(self, events: Any) -> None:
+        due = time.monotonic() + self._start_seconds
+        for event in events:
+            self._see(event.kv, due, is_delete=event.type == wire.DELETE_EVENT)
 
     def _see(self, kv: Any, due: float, *, is_delete: bool) -> None:
         name, _, instance = kv.key.decode().removeprefix(ASSIGNMENTS).partition("/")
@@ -139,9 +156,11 @@ class SimulatedAgents:
             self.assigned -= 1
             self._say(node, instance, 0, None)
         elif STOPPED in kv.value:
+            self._coming.discard((instance, kv.create_revision))
             self._say(node, instance, kv.create_revision, WorkloadInstanceStatus.SUCCEEDED)
         elif kv.create_revision == kv.mod_revision:
             self.assigned += 1
+            self._coming.add((instance, kv.create_revision))
             self._starting.append((due, node, instance, kv.create_revision))
 
     async def _start(self) -> None:
@@ -150,7 +169,9 @@ class SimulatedAgents:
             now = time.monotonic()
             while self._starting and self._starting[0][0] <= now:
                 _, node, instance, assignment = self._starting.popleft()
-                self._say(node, instance, assignment, WorkloadInstanceStatus.RUNNING)
+                if (instance, assignment) in self._coming:
+                    self._coming.discard((instance, assignment))
+                    self._say(node, instance, assignment, WorkloadInstanceStatus.RUNNING)
             await asyncio.sleep(TELL_SECONDS)
 
     def _say(
@@ -169,14 +190,32 @@ class SimulatedAgents:
         while True:
             node = await self._with_news.get()
             news = dict(itertools.islice(node.news.items(), 100))
-            request = self._request(node, news)
-            response = await self._txn(request)
+            try:
+                response = await self._txn(self._request(node, news))
+            except AIO.AioRpcError:
+                await self._find_bases(node)
+                self._with_news.put_nowait(node)
+                continue
             if response.succeeded:
                 self._note(node, news, response.header.revision)
             # else the node's session has ended, and it is heard no more
             node.news = {key: told for key, told in node.news.items() if news.get(key) is not told}
             if node.news:
                 self._with_news.put_nowait(node)
+
+    async def _find_bases(self, node: SimulatedNode) -> None:
+        """Nobody knows whether the last transaction was carried out: look what is there."""
+        prefix = f"{OBSERVATIONS}{node.name}/"
+        request = wire.TxnRequest()
+        question = request.success.add().request_range
+        question.key, question.range_end = prefix.encode(), prefix_end(prefix).encode()
+        question.keys_only = True
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            with suppress(AIO.AioRpcError):
+                kvs = (await self._txn(request)).responses[0].response_range.kvs
+                node.bases = {kv.key.decode().removeprefix(prefix): kv.mod_revision for kv in kvs}
+                return
 
     def _request(
         self, node: SimulatedNode, news: dict[str, tuple[int, WorkloadInstanceStatus | None]]
@@ -223,7 +262,7 @@ def batches(numbers: range, size: int) -> Iterator[range]:
 def _add_node(request: Any, number: int, rng: random.Random) -> None:
     name = node_name(number)
     labels = {"zone": f"zone-{number % ZONES + 1}", "hostname": name}
-    report = NodeReport(f"http://{name}:7410", HAS, HAS, labels=labels, hostname=name)
+    report = NodeReport("", HAS, HAS, labels=labels, hostname=name)
     session = KEYS.session(name)
     compare = request.compare.add()
     compare.key, compare.target, compare.create_revision = session.encode(), 1, 0
