@@ -15,11 +15,15 @@ EVERY_BRANCH = $(PURE:%=--cov orchestrator/%) --cov-branch --cov-fail-under 100 
 	--cov-report term-missing:skip-covered
 PURE = model planning scheduler
 
-.PHONY: help up test check fmt lock clean
+# Python keeps what it has compiled, whatever the shell says: not each process compiles all of it.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: help up test chaos check format lint types layers units fmt lock clean
 
 help:
 	@echo "make up      run a whole cluster here (ARGS='--ha --reset' for options of orc up)"
 	@echo "make test    run all tests (ARGS=tests/unit/test_keys.py for some of them)"
+	@echo "make chaos   break real clusters for DURATION=300 seconds (SEED=1)"
 	@echo "make check   run what is fast: format, lint, types, layers, unit tests"
 	@echo "make fmt     format the code"
 	@echo "make lock    take up new versions of what we depend on"
@@ -31,17 +35,33 @@ up: .venv/installed
 test: .venv/installed-dev
 ifeq ($(ARGS),)
 	$(PYTEST) $(IN_PARALLEL) $(EVERY_BRANCH) tests/unit
-	$(PYTEST) $(IN_PARALLEL) --ignore tests/unit
+	$(PYTEST) $(IN_PARALLEL) -m "not chaos" --ignore tests/unit
 else
 	$(PYTEST) $(ARGS)
 endif
 
+chaos: .venv/installed-dev
+	CHAOS_SEED=$(or $(SEED),1) CHAOS_SECONDS=$(or $(DURATION),300) \
+		$(PYTEST) $(or $(ARGS),tests/chaos)
+
+# two at once: types take one processor, and tests wait now and then
 check: .venv/installed-dev
+	@$(MAKE) --no-print-directory --jobs 2 format lint layers types units
+
+format:
 	.venv/bin/ruff format --check .
+
+lint:
 	.venv/bin/ruff check .
+
+types:
 	.venv/bin/mypy
+
+layers:
 	.venv/bin/lint-imports
-	$(PYTEST) --quiet -m "not slow" $(IN_PARALLEL) tests/unit tests/test_tidy.py
+
+units:
+	$(PYTEST) --quiet -m "not slow" $(IN_PARALLEL) tests/test_tidy.py tests/unit
 
 fmt: .venv/installed-dev
 	.venv/bin/ruff format .
@@ -77,6 +97,6 @@ clean:
 # the lock for tests has all that the other one has
 .venv/installed-dev: .venv/created requirements-dev.lock pyproject.toml
 	@echo "installing what the orchestrator and its tests need"
-	@$(LOCKED) requirements-dev.lock
+	@$(LOCKED) requirements-dev.lock --no-compile
 	@$(PIP) --no-deps --editable .
 	@touch .venv/installed $@

@@ -15,18 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from store.defragmentation import (
+    DEFRAGMENT_TIMEOUT_SECONDS,
+    NO_SPACE_ALARM,
+    defragmentation_order,
+)
 from store.errors import Compacted, Unavailable, UnfitVersion
 from store.protocol import Store
 from store.values import MemberStatus, RangeOp
 from store.versions import Fitness, verdict_on
-
-NO_SPACE_ALARM = "NOSPACE"
-
-WORTHWHILE_BYTES = 100 * 1024 * 1024
-"""A member answers nothing while it is defragmented: not for less than this..."""
-
-WORTHWHILE_SHARE = 0.5
-"""...nor for less than this share of its file."""
 
 
 async def check_versions(store: Store, *, development: bool) -> list[str]:
@@ -78,28 +75,6 @@ async def compact_behind(
     if revision is not None:
         await _compact(store, revision)
     return revision
-
-
-def is_worth_defragmenting(member: MemberStatus) -> bool:
-    free_bytes = member.db_size_bytes - member.db_size_in_use_bytes
-    return free_bytes >= max(WORTHWHILE_BYTES, WORTHWHILE_SHARE * member.db_size_bytes)
-
-
-def defragmentation_order(members: Sequence[MemberStatus]) -> tuple[str, ...]:
-    """One endpoint of each member, the leader's last: it must stand still only once."""
-    endpoints = {member.header.member_id: member for member in reversed(members)}
-    return tuple(
-        member.endpoint
-        for member in sorted(
-            endpoints.values(), key=lambda m: (m.leader_id == m.header.member_id, m.endpoint)
-        )
-    )
-
-
-async def defragment_where_worthwhile(store: Store) -> tuple[str, ...]:
-    """Defragment, one after the other, the members that would gain much; their endpoints."""
-    worthwhile = [member for member in await store.members() if is_worth_defragmenting(member)]
-    return await _defragment(store, worthwhile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +165,7 @@ async def _compact(store: Store, revision: int) -> None:
 async def _defragment(store: Store, members: Sequence[MemberStatus]) -> tuple[str, ...]:
     endpoints = defragmentation_order(members)
     for endpoint in endpoints:
-        await store.defragment(endpoint)
+        await store.defragment(endpoint, timeout_seconds=DEFRAGMENT_TIMEOUT_SECONDS)
     return endpoints
 
 

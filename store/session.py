@@ -65,6 +65,14 @@ class Session:
             return 0.0
         return max(0.0, self._believed_since + self.ttl_seconds - self._clock())
 
+    @property
+    def believed_until(self) -> float | None:
+        """Until when the lease surely lasts, on the clock; None when it is not open or has ended.
+        Unlike `remaining_seconds` it stays true however late it is used."""
+        if self._believed_since is None:
+            return None
+        return self._believed_since + self.ttl_seconds
+
     def is_trusted(self) -> bool:
         """Whether there is time enough left to dispatch work that relies on the lease."""
         return self.remaining_seconds() > self.ttl_seconds / 3

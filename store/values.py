@@ -210,7 +210,10 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """What one endpoint says of itself."""
+    """What one endpoint says of itself. `quota_bytes` 0: it does not say (etcd before 3.6).
+
+    `errors` holds etcd's alarms too, as text; it tells of them without a quorum.
+    """
 
     endpoint: str
     header: Header
@@ -219,3 +222,7 @@ class MemberStatus:
     db_size_bytes: int
     db_size_in_use_bytes: int
     errors: tuple[str, ...] = ()
+    raft_index: int = 0
+    raft_applied_index: int = 0
+    is_learner: bool = False
+    quota_bytes: int = 0

@@ -21,10 +21,12 @@ from tests.support.skips import fail_if_a_package_is_missing
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 
-# Whoever starts us in the background of a shell has us ignore Ctrl-C, and what we start with us;
-# but there are tests of what Ctrl-C does.
+# Whoever starts us in the background of a shell has us ignore Ctrl-C, or by nohup the end of the
+# terminal, and what we start with us; but there are tests of what these do.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", params=["3.4", "3.5"])

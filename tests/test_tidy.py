@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import re
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -39,14 +43,15 @@ CATCH_ALLS = {
     "orchestrator/process/shutdown.py": "the top of a process",
     "orchestrator/controller/plugins.py": "where foreign code is loaded",
     "orchestrator/scheduler/plugins.py": "where foreign code is asked",
+    "orchestrator/simulation/loop.py": "what a thread would hand to who waits for it",
     "tests/unit/test_scheduler_plugins.py": "a plug-in that will not be interrupted",
 }
 
 MAKERS_OF_LEADERSHIP = {"store/election.py": "who has won an election leads"}
 LEADERS_IMPORTS_OF_COMMIT = {"commit_as_leader"}
 
+Node = TypeVar("Node", bound=ast.AST)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-IMPORTS = (ast.Import, ast.ImportFrom)
 BLOCKS = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith),
     *(ast.Try, ast.TryStar, ast.Match),
@@ -57,27 +62,56 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """All that is made in here stays: to look again and again for garbage among millions of nodes
+    would take four times as long as to make them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @functools.cache
 def trees() -> list[tuple[str, ast.Module]]:
-    return [(name_of(path), ast.parse(path.read_text())) for path in FILES]
+    with nothing_collected():
+        return [(name_of(path), ast.parse(path.read_text())) for path in FILES]
+
+
+@functools.cache
+def nodes() -> dict[type[ast.AST], list[tuple[str, ast.AST]]]:
+    """Those of each kind, with their files. To walk through everything takes a second: once will
+    do."""
+    found: dict[type[ast.AST], list[tuple[str, ast.AST]]] = defaultdict(list)
+    with nothing_collected():
+        for file, tree in trees():
+            for node in ast.walk(tree):
+                found[type(node)].append((file, node))
+    return found
+
+
+def every(kind: type[Node]) -> Iterator[tuple[str, Node]]:
+    for file, node in nodes()[kind]:
+        assert isinstance(node, kind)
+        yield file, node
 
 
 def functions() -> Iterator[tuple[str, Function]]:
-    for file, tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, Function):
-                yield f"{file}:{node.name}", node
+    yield from ((f"{file}:{node.name}", node) for file, node in every(ast.FunctionDef))
+    yield from ((f"{file}:{node.name}", node) for file, node in every(ast.AsyncFunctionDef))
 
 
 def nesting(node: ast.AST) -> int:
     """How deep blocks lie within each other.
 
     `elif` is no deeper than its `if`, and a `with` that is all of a block no deeper than that:
-    so tenacity's `async for attempt: with attempt:` is one level.
+    so `async for attempt: with attempt:` is one level.
     """
     deepest = 0
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, (*Function.__args__, ast.ClassDef, ast.Lambda)):
+        if isinstance(child, (*Function.__args__, ast.ClassDef, ast.expr)):
             continue
         is_level = isinstance(child, BLOCKS) and not _goes_with(child, node)
         deepest = max(deepest, is_level + nesting(child))
@@ -117,9 +151,7 @@ def test_blocks_do_not_lie_deep() -> None:
 
 def test_names_say_something() -> None:
     empty = {name_of(path) for path in FILES if words(path.stem) & EMPTY_WORDS}
-    for _, tree in trees():
-        classes = (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-        empty |= {name for name in classes if words(name) & EMPTY_WORDS}
+    empty |= {node.name for _, node in every(ast.ClassDef) if words(node.name) & EMPTY_WORDS}
     assert empty <= set(EMPTY_WORDS_ALLOWED), empty - set(EMPTY_WORDS_ALLOWED)
 
 
@@ -133,10 +165,8 @@ def test_every_module_says_what_it_is_for() -> None:
 def test_everything_is_caught_at_the_top_only() -> None:
     catching = {
         file
-        for file, tree in trees()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ExceptHandler)
-        and isinstance(node.type, ast.Name | None)
+        for file, node in every(ast.ExceptHandler)
+        if isinstance(node.type, ast.Name | None)
         and (node.type is None or node.type.id in {"Exception", "BaseException"})
         and not reraises(node)
     }
@@ -151,7 +181,7 @@ def reraises(handler: ast.ExceptHandler) -> bool:
 def test_leadership_is_won_and_not_made_up() -> None:
     makers = {
         file
-        for file, call in calls()
+        for file, call in every(ast.Call)
         if called(call) == "Leadership" and not file.startswith(("tests/", "benchmarks/"))
     }
     assert makers == set(MAKERS_OF_LEADERSHIP)
@@ -159,24 +189,18 @@ def test_leadership_is_won_and_not_made_up() -> None:
 
 def test_the_controller_writes_as_the_leader_or_not_at_all() -> None:
     """That such a write is fenced is mypy's business: see tests/unit/test_fencing.py."""
+    imports: list[tuple[str, ast.Import | ast.ImportFrom]]
+    imports = [*every(ast.Import), *every(ast.ImportFrom)]
     imported = {
         alias.name
-        for file, tree in trees()
-        for node in ast.walk(tree)
-        if file.startswith("orchestrator/controller/") and isinstance(node, IMPORTS)
+        for file, node in imports
+        if file.startswith("orchestrator/controller/")
         for alias in node.names
         if "commit" in (getattr(node, "module", None) or alias.name).split(".")
     }
     assert imported == LEADERS_IMPORTS_OF_COMMIT
-    bare = [file for file, call in calls() if called(call) == "txn"]
+    bare = [file for file, call in every(ast.Call) if called(call) == "txn"]
     assert not [file for file in bare if file.startswith("orchestrator/controller/")]
-
-
-def calls() -> Iterator[tuple[str, ast.Call]]:
-    for file, tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                yield file, node
 
 
 def called(call: ast.Call) -> str:

@@ -15,6 +15,7 @@ from types import TracebackType
 import structlog
 
 from orchestrator.model.errors import ClusterError, ConfigError
+from orchestrator.runtime.images.durable import sync_directory
 
 log = structlog.get_logger()
 
@@ -78,6 +79,34 @@ class AgentHome:
         if revision > self.identity.revision:
             await self._note(replace(self.identity, revision=revision))
 
+    def read(self, name: str) -> bytes | None:
+        """A file of the directory; None if it is not there, or cannot be read."""
+        try:
+            return (self.path / name).read_bytes()
+        except OSError:
+            return None
+
+    async def write(self, name: str, content: bytes) -> bool:
+        """Whether the disk has it. If not, what was there before may still be there."""
+        try:
+            await asyncio.to_thread(self._put, name, content)
+        except OSError as error:
+            log.warning("a file cannot be written", path=str(self.path / name), problem=str(error))
+            return False
+        return True
+
+    async def delete(self, name: str) -> None:
+        """For good, unless the disk takes no changes at all."""
+        try:
+            await asyncio.to_thread(self._remove, name)
+        except OSError as error:
+            log.warning("a file cannot be deleted", path=str(self.path / name), problem=str(error))
+
+    def _remove(self, name: str) -> None:
+        with self._writing:
+            (self.path / name).unlink(missing_ok=True)
+            sync_directory(self.path)
+
     def __enter__(self) -> AgentHome:
         return self
 
@@ -140,10 +169,18 @@ class AgentHome:
             log.warning("how far the store was seen cannot be noted", problem=str(error))
 
     def _write(self, identity: Identity) -> None:
-        partial = self.path / "agent.json.new"
+        self._put("agent.json", json.dumps(asdict(identity)).encode())
+
+    def _put(self, name: str, content: bytes) -> None:
+        """Whole or not at all, and for good."""
+        partial = self.path / f"{name}.new"
         with self._writing:
-            with partial.open("w") as file:
-                json.dump(asdict(identity), file)
+            descriptor = os.open(
+                partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+            )
+            with open(descriptor, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.rename(self.path / "agent.json")
+            partial.rename(self.path / name)
+            sync_directory(self.path)

@@ -24,11 +24,16 @@ class AgentMetrics:
             f"{prefix}_instance_start_failures", "Instances that did not start", registry=registry
         )
         self.steps = Counter(f"{prefix}_steps", "Steps carried out", ["step"], registry=registry)
-        self._instances = Gauge(
+        instances = Gauge(
             f"{prefix}_instances", "Instances on this node", ["status"], registry=registry
         )
+        self._instances = {each: instances.labels(each.value) for each in WorkloadInstanceStatus}
+        self._counts = Count[WorkloadInstanceStatus]()
 
     def count_instances(self, observations: list[InstanceObservation]) -> None:
         counts = Count(each.status for each in observations)
-        for status in WorkloadInstanceStatus:
-            self._instances.labels(status.value).set(counts[status])
+        if counts == self._counts:
+            return
+        self._counts = counts
+        for status, gauge in self._instances.items():
+            gauge.set(counts[status])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,10 @@ class NodeProfile:
     resources: dict[str, float] = field(default_factory=dict)
     allowed_binds: tuple[str, ...] = ()
     allows_privileged: bool = False
+
+
+Survey = Callable[[NodeProfile, RuntimeReport, Path], NodeReport]
+"""How an agent learns what its machine has: by `node_report`, but for machines that are none."""
 
 
 def node_report(profile: NodeProfile, runtime: RuntimeReport, data_dir: Path) -> NodeReport:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 from orchestrator.agent.image_pins import PinStore
 from orchestrator.agent.volume_rows import VolumeRows
@@ -12,6 +12,7 @@ from orchestrator.model.image import ImageReference
 from orchestrator.model.instance import Assignment
 from orchestrator.model.workload import WorkloadTemplate
 from orchestrator.runtime.images.node_images import NodeImages
+from orchestrator.runtime.protocol import ContainerSpec
 
 
 class Preparation:
@@ -50,6 +51,16 @@ class Preparation:
                 await self._images.pull(image, container.pull_policy, tell, name=container.image)
             await block.enter_async_context(self._volumes.announced(assignment.name, template))
             yield pinned
+
+    @contextmanager
+    def again(self, specs: Iterable[ContainerSpec]) -> Iterator[None]:
+        """In the block, what has run here is created anew: its images are kept, its volumes have
+        their rows, and the store is not asked."""
+        with ExitStack() as block:
+            for spec in specs:
+                if self._images is not None and spec.isolation is not None:
+                    block.enter_context(self._images.using(spec.isolation.image))
+            yield
 
     async def _pinned(
         self,

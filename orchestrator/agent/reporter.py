@@ -21,7 +21,7 @@ from orchestrator.model.keys import InstancePlace, Keys
 from orchestrator.model.node import NodeReport
 from orchestrator.model.records import Record, dump, load
 from store.commit import commit
-from store.errors import StoreError
+from store.errors import StoreError, Unavailable
 from store.listing import list_prefix
 from store.patience import Clock, Patience
 from store.protocol import Store
@@ -30,6 +30,7 @@ from store.transactions import (
     Delete,
     FenceLost,
     Mutation,
+    Outcome,
     Put,
     SessionFence,
     Transaction,
@@ -71,6 +72,8 @@ class Reporter:
         self._on_lost: Callable[[], None] = lambda: None
         self._bases: dict[str, int] = {}
         self._unwritten: dict[str, Record | None] = {}
+        self._afloat: set[str] = set()
+        """Keys of which a write may yet be carried out, or may have been."""
         self._has_news = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -84,6 +87,10 @@ class Reporter:
         self._bases = {kv.key: kv.mod_revision for kv in (*rows, *reports)}
         for kv in rows:
             self._take_up(kv.key, kv.value)
+        for name, said in self.reported.items():
+            key = self._keys.observation(InstancePlace(self._node, name))
+            if key not in self._bases:  # the store was put back to before it was said
+                self._note(key, said)
 
     def _take_up(self, key: str, value: bytes) -> None:
         try:
@@ -98,9 +105,18 @@ class Reporter:
             return
         if isinstance(parsed.name, InstancePlace):
             assert isinstance(record, InstanceObservation)
-            self.reported.setdefault(parsed.name.instance, record)
+            self._compare(key, parsed.name.instance, record)
         else:
             self.said.setdefault(key, record)
+
+    def _compare(self, key: str, name: InstanceName, found: InstanceObservation) -> None:
+        """What went on here while the store was away is news, unless it has heard of the end."""
+        said = self.reported.get(name)
+        is_past = said is None or said.assignment != found.assignment or found.status.is_finished
+        if is_past:
+            self.reported[name] = found
+        elif said != found:
+            self._note(key, said)
 
     def set_fence(
         self, fence: SessionFence | None, on_lost: Callable[[], None] = lambda: None
@@ -142,6 +158,22 @@ class Reporter:
             return
         self.reported[name] = observation
         self._note(self._key(name), observation)
+
+    def take_back(self, name: InstanceName, earlier: InstanceObservation) -> bool:
+        """Say `earlier` instead of what was said last, if the store surely never hears that."""
+        key = self._key(name)
+        if key not in self._unwritten or key in self._afloat:
+            return False
+        self.reported[name] = earlier
+        self._note(key, earlier)
+        return True
+
+    def is_written(self, name: InstanceName) -> bool:
+        return self._key(name) not in self._unwritten
+
+    def resume(self, name: InstanceName, observation: InstanceObservation) -> None:
+        """What an earlier life has said, as far as is known without the store."""
+        self.reported.setdefault(name, observation)
 
     def retract(self, name: InstanceName) -> None:
         """The instance is forgotten, and nothing of it is left here."""
@@ -200,7 +232,7 @@ class Reporter:
             [each] for key, record in writing.items() if (each := self._mutation(key, record))
         ]
         for transaction in batched(groups, fence, lambda: new_op(self._rng)):
-            outcome = await commit(self._store, transaction, self._patience())
+            outcome = await self._commit(transaction)
             if isinstance(outcome, FenceLost):
                 self._lose(fence)
                 return
@@ -216,6 +248,18 @@ class Reporter:
             self._is_idle.set()
         async with self._has_written:
             self._has_written.notify_all()
+
+    async def _commit(self, transaction: Transaction[SessionFence]) -> Outcome:
+        keys = {mutation.key for mutation in transaction.mutations}
+        before = self._afloat & keys
+        self._afloat |= keys
+        try:
+            outcome = await commit(self._store, transaction, self._patience())
+        except Unavailable:
+            self._afloat -= keys - before
+            raise
+        self._afloat -= keys
+        return outcome
 
     def _mutation(self, key: str, record: Record | None) -> Mutation | None:
         base = self._bases.get(key, 0)

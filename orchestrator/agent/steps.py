@@ -3,18 +3,24 @@
 An instance is one attempt. It is started at most once: when one of its containers ends, the
 others are stopped, and what has been reported as finished is never started again. One that
 others give way to starts when they have ended here.
+
+*Cut off:* while nobody can be told, nobody makes new attempts. What has run here and ends is then
+not said to have ended: the node restarts it as what it was, and says so later.
 """
 
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from orchestrator.agent.contact import Contact
+from orchestrator.agent.restarts import LocalRestarts
 from orchestrator.model.instance import (
     Assignment,
     ContainerObservation,
     ExitCause,
     InstanceObservation,
+    PastExit,
     Wanted,
     WorkloadInstanceStatus,
 )
@@ -24,6 +30,11 @@ from orchestrator.runtime.protocol import ContainerState, ContainerStatus
 @dataclass(frozen=True, slots=True)
 class Start:
     """Create and start all containers of the assignment's template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Remove what is left of its containers, then create and start them again as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,9 @@ class Clear:
     container_ids: tuple[str, ...]
 
 
-Step = Start | StopAll | Clear
+VANISHED = "its containers have vanished from the node"
+
+Step = Start | Restart | StopAll | Clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,9 @@ class Situation:
     create_revision. `reported` is what was last said of *this* assignment. `start_failure` is
     why it could not be started, and `progress` how far its start is. `waits_for` are those of the
     assignment's `after` that have not ended.
+
+    `now` is in seconds since boot. `restarts` are the node's own, None unless it is a resident.
+    `is_fenced`: the node has been cut off for as long as it has promised to let this one run.
     """
 
     assignment: Assignment | None
@@ -61,24 +77,32 @@ class Situation:
     is_shutting_down: bool = False
     waits_for: tuple[str, ...] = ()
     progress: str = ""
+    now: float = 0.0
+    contact: Contact = Contact.SURE
+    restarts: LocalRestarts | None = None
+    is_fenced: bool = False
 
-    def own(self) -> list[ContainerStatus]:
-        return [each for each in self.containers if each.spec.assignment == self.revision]
+    own: tuple[ContainerStatus, ...] = field(init=False, repr=False, compare=False)
+    """Of `containers`, those of this very assignment."""
+
+    def __post_init__(self) -> None:
+        own = tuple(each for each in self.containers if each.spec.assignment == self.revision)
+        object.__setattr__(self, "own", own)
 
     def running(self) -> list[ContainerStatus]:
-        return [each for each in self.own() if each.state is ContainerState.RUNNING]
+        return [each for each in self.own if each.state is ContainerState.RUNNING]
 
     def created(self) -> list[ContainerStatus]:
         """A start that was interrupted, and that the runtime may yet complete."""
-        return [each for each in self.own() if each.state is ContainerState.CREATED]
+        return [each for each in self.own if each.state is ContainerState.CREATED]
 
     def exited(self) -> list[ContainerStatus]:
-        return [each for each in self.own() if each.state is ContainerState.EXITED]
+        return [each for each in self.own if each.state is ContainerState.EXITED]
 
     @property
     def expected(self) -> int:
         """How many containers it is to have; what is on disk knows it without the store."""
-        return max((each.spec.siblings for each in self.own()), default=0)
+        return max((each.spec.siblings for each in self.own), default=0)
 
     @property
     def is_wanted(self) -> bool:
@@ -94,23 +118,58 @@ class Situation:
         running = WorkloadInstanceStatus.RUNNING
         return self.reported is not None and self.reported.status is running
 
+    @property
+    def is_half_made(self) -> bool:
+        return bool(len(self.own) < self.expected or self.created())
+
+    @property
+    def is_held(self) -> bool:
+        """It ran and does no more, for no reason but its own, and nobody can be told."""
+        if self.contact is Contact.SURE or self.restarts is None or not self.ran_before:
+            return False
+        if not self.is_wanted or self.is_fenced or self.start_failure:
+            return False
+        return bool(not self.own or self.exited() or self.is_half_made)
+
+    @property
+    def may_restart(self) -> bool:
+        if self.contact is not Contact.NONE or self.restarts is None:
+            return False
+        return self.restarts.is_due(self.now)
+
 
 def next_step(now: Situation) -> Step | None:
     """The one thing to do next; None if there is nothing to do but to wait."""
-    own = now.own()
+    own = now.own
     foreign = [each for each in now.containers if each not in own]
     if foreign or now.assignment is None:
         return _clear(now.containers if now.assignment is None else foreign)
     running = now.running()
-    is_over = bool(not now.is_wanted or now.was_finished or now.start_failure)
-    if running and (is_over or now.exited()):
+    is_over = bool(not now.is_wanted or now.was_finished or now.start_failure or now.is_fenced)
+    has_lost_some = now.ran_before and now.is_half_made
+    if running and (is_over or now.exited() or has_lost_some):
         return StopAll(tuple(each.spec.id for each in running))
     if is_over:
         return _clear(now.created())
+    if now.is_held:
+        return Restart() if now.may_restart else None
     if not own:
         return None if now.ran_before or now.waits_for else Start()
-    is_half_made = bool(len(own) < now.expected or now.created())
-    return _clear(own) if is_half_made and not now.ran_before else None
+    return _clear(own) if now.is_half_made and not now.ran_before else None
+
+
+def past_exit(now: Situation) -> tuple[PastExit, float]:
+    """How an instance that is held has ended, and how long it had lived, in seconds."""
+    own = now.own
+    ended = [each for each in own if each.state is ContainerState.EXITED]
+    first = min(ended, key=_end_order, default=None)
+    if first is None:
+        return PastExit("", VANISHED), 0.0
+    ends = [each.finished_at for each in ended if each.finished_at is not None]
+    starts = [each.started_at for each in own if each.started_at is not None]
+    lived = max(ends, default=0.0) - min(starts, default=0.0) if ends and starts else 0.0
+    told = PastExit(first.spec.container, _told_end(now, first), first.exit_code, first.finished_at)
+    return told, max(0.0, lived)
 
 
 def has_ended(now: Situation) -> bool:
@@ -133,8 +192,10 @@ def observe(now: Situation) -> InstanceObservation | None:
         return None
     if now.was_finished:
         return now.reported
+    if now.is_held:
+        return _held(now)
     status, cause, reason = _judged(now)
-    own = sorted(now.own(), key=lambda each: each.spec.container)
+    own = sorted(now.own, key=lambda each: each.spec.container)
     starts = [each.started_at for each in own if each.started_at is not None]
     ends = [each.finished_at for each in own if each.finished_at is not None]
     last = now.reported
@@ -148,6 +209,8 @@ def observe(now: Situation) -> InstanceObservation | None:
         started_at=min(starts, default=last.started_at if last else None),
         finished_at=max(ends, default=None) if status.is_finished else None,
         address=next((each.address for each in own if each.address), ""),
+        restarts=now.restarts.count if now.restarts else last.restarts if last else 0,
+        exits=now.restarts.exits if now.restarts else last.exits if last else (),
     )
     if not own and last is not None:
         return replace(
@@ -156,27 +219,47 @@ def observe(now: Situation) -> InstanceObservation | None:
     return observation
 
 
+def _held(now: Situation) -> InstanceObservation:
+    """For the node it still runs, and moves only forward."""
+    assert now.reported is not None
+    assert now.restarts is not None
+    last = now.restarts.exits[-1].reason if now.restarts.exits else ""
+    reason = f"{last}; its node is cut off, and restarts it" if last else now.reported.reason
+    return replace(
+        now.reported, reason=reason, restarts=now.restarts.count, exits=now.restarts.exits
+    )
+
+
 def _judged(now: Situation) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
     assert now.assignment is not None
     running, exited = now.running(), now.exited()
     is_over = not (running or now.created())
+    ending = WorkloadInstanceStatus.FAILED if is_over else WorkloadInstanceStatus.TERMINATING
     if now.start_failure:
-        status = WorkloadInstanceStatus.FAILED if is_over else WorkloadInstanceStatus.TERMINATING
-        return status, ExitCause.START_FAILED, now.start_failure
+        return ending, ExitCause.START_FAILED, now.start_failure
     if not now.is_wanted:
         return _ending(now, is_over=is_over)
+    if now.is_fenced and (now.own or now.ran_before):
+        return ending, ExitCause.FENCED, _told_fence(now.assignment)
     if exited:
         return _ended(now, exited, is_over=not running)
-    if not now.own():
-        if now.ran_before:
-            vanished = "its containers have vanished from the node"
-            return WorkloadInstanceStatus.FAILED, ExitCause.EXITED, vanished
+    return _going(now)
+
+
+def _going(now: Situation) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
+    """It is wanted, and none of its containers is seen to have ended."""
+    running = now.running()
+    if not now.own and not now.ran_before:
         others = ", ".join(now.waits_for)
         reason = f"waits for {others} to stop" if others else now.progress or "starting"
         return WorkloadInstanceStatus.PENDING, ExitCause.NONE, reason
-    if len(running) < now.expected:
+    if now.own and len(running) == now.expected:
+        told = now.restarts.told() if now.restarts else ""
+        return WorkloadInstanceStatus.RUNNING, ExitCause.NONE, told
+    if not now.ran_before:
         return WorkloadInstanceStatus.PENDING, ExitCause.NONE, "starting"
-    return WorkloadInstanceStatus.RUNNING, ExitCause.NONE, ""
+    status = WorkloadInstanceStatus.TERMINATING if running else WorkloadInstanceStatus.FAILED
+    return status, ExitCause.EXITED, _last_seen(now)
 
 
 def _ending(now: Situation, *, is_over: bool) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
@@ -185,6 +268,8 @@ def _ending(now: Situation, *, is_over: bool) -> tuple[WorkloadInstanceStatus, E
     if now.assignment.wanted is Wanted.STOPPED:
         done, cause = WorkloadInstanceStatus.SUCCEEDED, ExitCause.STOPPED
         reason = now.assignment.reason
+        if late := [each for each in now.exited() if each.outlived_grace]:
+            reason += f"; {_told_end(now, min(late, key=_end_order))}"
     else:
         done, cause = WorkloadInstanceStatus.FAILED, ExitCause.NODE_SHUTDOWN
         reason = "the node was shut down"
@@ -195,14 +280,32 @@ def _ended(
     now: Situation, exited: list[ContainerStatus], *, is_over: bool
 ) -> tuple[WorkloadInstanceStatus, ExitCause, str]:
     """The container that ended first tells why; the others were stopped because of it."""
-    first = min(exited, key=lambda each: (each.finished_at or 0.0, each.spec.container))
-    prefix = f"container {first.spec.container} " if now.expected > 1 else ""
-    reason = f"{prefix}{told_exit(first)}"
+    reason = _told_end(now, min(exited, key=_end_order))
     if not is_over:
         return WorkloadInstanceStatus.TERMINATING, ExitCause.EXITED, reason
     is_success = all(each.exit_code == 0 for each in exited)
     status = WorkloadInstanceStatus.SUCCEEDED if is_success else WorkloadInstanceStatus.FAILED
     return status, ExitCause.EXITED, reason
+
+
+def _end_order(each: ContainerStatus) -> tuple[float, str]:
+    return each.finished_at or 0.0, each.spec.container
+
+
+def _told_end(now: Situation, first: ContainerStatus) -> str:
+    prefix = f"container {first.spec.container} " if now.expected > 1 else ""
+    return f"{prefix}{told_exit(first)}"
+
+
+def _last_seen(now: Situation) -> str:
+    """It may have been taken apart for a restart that has failed."""
+    exits = now.restarts.exits if now.restarts else ()
+    return f"{exits[-1].reason}; it was not restarted" if exits else VANISHED
+
+
+def _told_fence(assignment: Assignment) -> str:
+    after = assignment.fence.after_seconds if assignment.fence else 0.0
+    return f"its node was cut off for {after:g} s and has stopped it: on_node_lost is `fence`"
 
 
 def told_exit(container: ContainerStatus) -> str:

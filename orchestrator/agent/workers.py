@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import structlog
 
 from orchestrator.agent.assignments import Assigned, Assignments, Templates
+from orchestrator.agent.contact import Contact
+from orchestrator.agent.fencing import Fencing
+from orchestrator.agent.local_care import LocalCare
 from orchestrator.agent.metrics import AgentMetrics
 from orchestrator.agent.ports import HostPort, PortPicker
 from orchestrator.agent.preparation import Preparation
 from orchestrator.agent.reporter import Reporter
+from orchestrator.agent.restarts import LocalRestarts
 from orchestrator.agent.specs import container_specs, wanted_ports
 from orchestrator.agent.steps import (
     Clear,
+    Restart,
     Situation,
     Start,
     Step,
@@ -34,6 +39,7 @@ from orchestrator.model.instance import Assignment, InstanceName
 from orchestrator.model.workload import WorkloadTemplate
 from orchestrator.runtime.protocol import ContainerRuntime, ContainerState, ContainerStatus
 from store.errors import StoreError
+from store.patience import Clock
 
 log = structlog.get_logger()
 
@@ -55,6 +61,10 @@ class Workers:
         templates: Templates,
         preparation: Preparation,
         reporter: Reporter,
+        care: LocalCare,
+        fencing: Fencing,
+        contact: Callable[[], Contact],
+        clock: Clock,
         ports: PortPicker,
         metrics: AgentMetrics,
         wake: Callable[[], None],
@@ -65,6 +75,10 @@ class Workers:
         self._templates = templates
         self._preparation = preparation
         self._reporter = reporter
+        self._care = care
+        self._fencing = fencing
+        self._contact = contact
+        self._clock = clock
         self._ports = ports
         self._metrics = metrics
         self._wake = wake
@@ -76,8 +90,10 @@ class Workers:
 
     async def look(self) -> None:
         """Observe, report, and start the steps that are due."""
-        there = _by_instance(await self._runtime.list())
+        containers = await self._runtime.list()
+        there = _by_instance(containers)
         assigned = self._assignments.by_name
+        self._care.take_back(self._contact())
         names = sorted({*there, *assigned, *self._reporter.reported, *self._busy})
         for name in names:
             if self._is_left_alone(name):
@@ -87,10 +103,14 @@ class Workers:
                 continue
             waits_for = self._waits_for(assigned.get(name), there)
             self._advance(name, self._situation(name, there, waits_for))
+        await self._fencing.match(containers, assigned)
         self._metrics.count_instances(list(self._reporter.reported.values()))
 
     def _is_left_alone(self, name: InstanceName) -> bool:
-        return name in self._assignments.unreadable and not self._is_shutting_down
+        """What nobody can say anything of, before the store has answered or because of damage."""
+        if self._is_shutting_down:
+            return False
+        return name in self._assignments.unreadable or not self._assignments.knows_of(name)
 
     async def shut_down(self) -> None:
         """Stop every instance and report it; the node is going away in good order."""
@@ -111,7 +131,11 @@ class Workers:
     def _advance(self, name: InstanceName, situation: Situation) -> None:
         observation = observe(situation)
         if observation is not None:
+            if self._care.must_be_concluded(situation, observation):
+                self._occupy(name, self._care.conclude(name, observation))
+                return
             self._reporter.report(name, observation)
+            self._care.attend(situation, observation)
         step = next_step(situation)
         if step is not None:
             self._occupy(name, self._carry_out(name, situation, step))
@@ -156,23 +180,33 @@ class Workers:
             is_shutting_down=self._is_shutting_down,
             waits_for=waits_for,
             progress=self._progress.get(name, ""),
+            now=self._clock(),
+            contact=self._contact(),
+            restarts=self._restarts(name, assigned.revision),
+            is_fenced=self._fencing.is_due(assigned.assignment),
         )
+
+    def _restarts(self, name: InstanceName, revision: int) -> LocalRestarts | None:
+        resident = self._care.residents.find(name, revision)
+        return resident.restarts if resident is not None else None
 
     async def _carry_out(self, name: InstanceName, situation: Situation, step: Step) -> None:
         self._metrics.steps.labels(type(step).__name__).inc()
         try:
             if isinstance(step, Start):
                 await self._start(name, situation)
+            elif isinstance(step, Restart):
+                await self._restart(name, situation)
             else:
                 await self._end(situation, step)
-        except (errors.RuntimeError, StoreError) as error:
+        except (errors.RuntimeError, errors.NetworkError, StoreError) as error:
             log.error("a step failed", instance=str(name), step=str(step), problem=str(error))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _start(self, name: InstanceName, situation: Situation) -> None:
         assert situation.assignment is not None
         try:
-            template = await self._templates.fetch(situation.assignment)
+            template = await self._templates.fetch(situation.assignment, situation.revision)
             with self._metrics.start_seconds.time():
                 await self._create_all(situation.assignment, situation.revision, template)
         except (errors.RuntimeError, errors.StateError) as error:
@@ -182,19 +216,30 @@ class Workers:
             return
         log.info("an instance has started", instance=str(name))
 
+    async def _restart(self, name: InstanceName, situation: Situation) -> None:
+        assert situation.assignment is not None
+        specs = self._care.specs(name, situation.revision)
+        await self._fencing.announce(situation.assignment, specs)
+        self._fencing.check(situation.assignment)
+        await self._care.restart(name, situation)
+
     async def _create_all(
         self, assignment: Assignment, revision: int, template: WorkloadTemplate
     ) -> None:
         wanted = wanted_ports(template)
-        ports = self._ports.pick(wanted, self._taken(await self._runtime.list()))
+        taken = self._taken(await self._runtime.list()) if wanted else {}
+        ports = self._ports.pick(wanted, taken)
         protocols = [protocol for protocol, _ in wanted]
         self._picked[assignment.name] = list(zip(protocols, ports, strict=True))
         tell = partial(self._tell, assignment.name)
         async with self._preparation.ready(assignment, template, tell) as images:
             self._progress.pop(assignment.name, None)
-            for spec in container_specs(
+            specs = container_specs(
                 assignment, revision, self._node, template, ports, images=images
-            ):
+            )
+            await self._fencing.announce(assignment, specs)
+            for spec in specs:
+                self._fencing.check(assignment)
                 await self._runtime.create(spec)
 
     def _tell(self, name: InstanceName, progress: str) -> None:
@@ -229,6 +274,7 @@ class Workers:
 
     def _forget(self, name: InstanceName) -> None:
         self._reporter.retract(name)
+        self._care.residents.drop(name)
         for key in [key for key in self._start_failures if key[0] == name]:
             del self._start_failures[key]
 
@@ -248,8 +294,12 @@ class Workers:
         task.add_done_callback(lambda _task: self._done(name))
 
 
+_instance = lru_cache(4096)(InstanceName.parse)
+"""Each look meets the same names again."""
+
+
 def _by_instance(containers: Iterable[ContainerStatus]) -> Containers:
     by_instance: dict[InstanceName, list[ContainerStatus]] = {}
     for container in containers:
-        by_instance.setdefault(InstanceName.parse(container.spec.instance), []).append(container)
+        by_instance.setdefault(_instance(container.spec.instance), []).append(container)
     return by_instance

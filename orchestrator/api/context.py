@@ -11,6 +11,7 @@ import aiohttp
 from orchestrator.api.errors import NotCurrent
 from orchestrator.api.journal import Journal
 from orchestrator.api.responses import Streams
+from orchestrator.api.shown import Shown
 from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.cluster_state import ClusterState
@@ -42,9 +43,11 @@ class Api:
     streams: Streams = field(default_factory=Streams)
     simulating: asyncio.Lock = field(default_factory=asyncio.Lock)
     journal: Journal = field(init=False)
+    shown: Shown = field(init=False)
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.view)
+        self.shown = Shown(self.view)
 
     @property
     def state(self) -> ClusterState:

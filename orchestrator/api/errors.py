@@ -17,5 +17,9 @@ class TooLarge(ConfigError):
     """More than the API or the store takes: make it smaller."""
 
 
+class NoRoom(OrchestrationError):
+    """The store is nearly full: ask for less, or have somebody make room."""
+
+
 class NotCurrent(OrchestrationError):
     """This replica's mirror is behind: try later, or ask another replica."""

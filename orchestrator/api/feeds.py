@@ -59,15 +59,20 @@ class _Workloads(Feed[WorkloadKey, Workload]):
     def ids(self, state: ClusterState) -> list[WorkloadKey]:
         return state.workload_keys()
 
-    def touched(self, _state: ClusterState, key: ParsedKey) -> Iterable[WorkloadKey]:
+    def touched(self, state: ClusterState, key: ParsedKey) -> Iterable[WorkloadKey]:
         if isinstance(key.name, WorkloadKey):
             yield key.name
-        elif key.kind is Kind.ASSIGNMENT and isinstance(key.name, InstancePlace):
-            yield key.name.instance.workload_key
+        elif (workload := key.workload) is not None and (
+            key.kind is not Kind.OBSERVATION or workload in state.damaged_by_owner
+        ):
+            yield workload
 
     def show(self, state: ClusterState, id_: WorkloadKey, _now: float) -> Workload | None:
         is_there = (
-            id_ in state.workloads or id_ in state.places_by_workload or id_ in state.statuses
+            id_ in state.workloads
+            or id_ in state.places_by_workload
+            or id_ in state.statuses
+            or id_ in state.damaged_by_owner
         )
         return workload_of(state, id_) if is_there else None
 

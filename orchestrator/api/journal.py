@@ -30,6 +30,7 @@ class Journal:
         self._kept_changes = kept_changes
         self._entries: deque[tuple[int, str]] = deque()
         self._news = asyncio.Event()
+        self._latest: tuple[int, int, tuple[str, ...]] = (0, 0, ())
         view.attach(self)
 
     def offer(self, changes: Iterable[ViewChange]) -> None:
@@ -54,12 +55,19 @@ class Journal:
                     await self._news.wait()
         return self.position > position
 
-    def keys_after(self, position: int) -> list[str]:
-        """What changed after `position`, each key once. Raises `HistoryGone`."""
-        skipped = position - (self.position - len(self._entries))
-        if skipped < 0:
+    def keys_after(self, position: int) -> tuple[str, ...]:
+        """What changed after `position`, each key once. Raises `HistoryGone`.
+
+        Most readers are at the same position: they get the very same answer.
+        """
+        count = self.position - position
+        if count > len(self._entries):
             raise HistoryGone("this watch has fallen too far behind: list again, then watch on")
-        return list(dict.fromkeys(key for _, key in islice(self._entries, skipped, None)))
+        if self._latest[:2] != (position, self.position):
+            newest = [key for _, key in islice(reversed(self._entries), count)]
+            keys = tuple(dict.fromkeys(reversed(newest)))
+            self._latest = position, self.position, keys
+        return self._latest[2]
 
     def keys_after_revision(self, revision: int) -> list[str]:
         """What changed after `revision`, each key once. Raises `HistoryGone`."""

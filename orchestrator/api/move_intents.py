@@ -58,7 +58,9 @@ def stay(state: ClusterState, name: InstanceName, precondition: Precondition = A
     if not found:
         places = state.find_instance(name)
         checks = [Check(state.keys.move(place), 0) for place in places]
-        return refused(WorkloadNotFound(f"nobody wants {name} to move"), *checks)
+        return refused(
+            WorkloadNotFound(f"nobody wants {name} to move"), _set_of(state, name), *checks
+        )
     place = found[0]
     row = state.keys.move(place)
     base = base_of(state, row, state.moves.get(place))
@@ -66,6 +68,13 @@ def stay(state: ClusterState, name: InstanceName, precondition: Precondition = A
         return precondition_failed(f"the move of {name}", broken, Check(row, base))
     happening = Happening("InstanceToStay", str(name), "not to be moved after all", name.namespace)
     return Intent((Delete(row, base),), Outcome.DELETED, base, happening=happening)
+
+
+def _set_of(state: ClusterState, name: InstanceName) -> Check:
+    """That the instances of its workload are those that are known: each change of the set of them
+    writes the workload's status."""
+    row = state.keys.workload_status(name.workload_key)
+    return Check(row, base_of(state, row, state.statuses.get(name.workload_key)))
 
 
 def _places(state: ClusterState, name: InstanceName) -> set[InstancePlace]:

@@ -19,7 +19,20 @@ Schema = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 
 _REFERENCE = "#/components/schemas/{model}"
-_PRECONDITIONS = ("If-Match", "If-None-Match")
+_REVISION_TAG = '("[0-9]{1,18}"|[0-9]{1,18})'
+_PRECONDITIONS: dict[str, Schema] = {
+    "If-Match": {
+        "description": "mod_revisions as in the ETag, or `*`: any",
+        "schema": {
+            "type": "string",
+            "pattern": rf"^(\*|{_REVISION_TAG}( *, *{_REVISION_TAG})*)$",
+        },
+    },
+    "If-None-Match": {
+        "description": "only `*`: write it only if it does not exist yet",
+        "schema": {"type": "string", "enum": ["*"]},
+    },
+}
 
 _SOCKET = (
     "A WebSocket (RFC 6455) of binary frames, whose first byte is a channel: "
@@ -81,7 +94,10 @@ def _operation(endpoint: Endpoint[Any], schemas: Schemas) -> Schema:
         "responses": responses,
     }
     if issubclass(endpoint.query, WriteQuery):
-        operation["parameters"] += [_header(name) for name in _PRECONDITIONS]
+        operation["parameters"] += [
+            {"name": name, "in": "header", "required": False, **said}
+            for name, said in _PRECONDITIONS.items()
+        ]
     if endpoint.body:
         body = schemas[endpoint.body, "validation"]
         operation["requestBody"] = {
@@ -120,13 +136,3 @@ def _inlined(schema: Schema, definitions: Schema) -> Schema:
     """Of enumerations, which queries refer to by name."""
     reference = schema.get("$ref", "").rpartition("/")[2]
     return definitions[reference] if reference else schema
-
-
-def _header(name: str) -> Schema:
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": "a mod_revision as in the ETag" if name == "If-Match" else "only `*`",
-        "schema": {"type": "string"},
-    }

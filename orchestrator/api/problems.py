@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.api.errors import HistoryGone, NotCurrent, PreconditionFailed, TooLarge
+from orchestrator.api.errors import HistoryGone, NoRoom, NotCurrent, PreconditionFailed, TooLarge
 from orchestrator.model.errors import OrchestrationError
 from orchestrator.model.problems import ManifestError
 from orchestrator.process.problems import DOMAIN_STATUS, ProblemDetails, named_problem
@@ -23,6 +23,7 @@ _STATUS: dict[type[Exception], int] = {
     TooLarge: 413,
     PreconditionFailed: 412,
     HistoryGone: 410,
+    NoRoom: 507,
     NotCurrent: 504,
     Unavailable: 503,
     OutcomeUnknown: 504,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
+from operator import itemgetter
 
 from aiohttp import web
 
@@ -14,11 +16,15 @@ from orchestrator.api.requests import node_name, workload_key
 from orchestrator.api.responses import etag, json_answer
 from orchestrator.model.answers import ClusterSummary, DamagedRecord, Waiting
 from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.damage import shown
 from orchestrator.model.errors import StateError, WorkloadNotFound
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.missing import no_such_node
 from orchestrator.model.views import instance_of, node_of, status_of, workload_of
+
+MAX_DAMAGED = 100
+"""Records in one answer: somebody may put any number of keys under our prefix."""
 
 
 async def list_workloads(api: Api, _request: web.Request, query: WorkloadsQuery) -> web.Response:
@@ -91,8 +97,8 @@ async def show_cluster(api: Api, _request: web.Request, _query: ReadQuery) -> we
         for reason in entry.record.waiting
     )
     damaged = (
-        DamagedRecord(key, damage.reason, damage.mod_revision)
-        for key, damage in sorted(state.damaged.items())
+        DamagedRecord(shown(key), damage.sentence, damage.mod_revision)
+        for key, damage in islice(sorted(state.damaged.items(), key=itemgetter(0)), MAX_DAMAGED)
     )
     summary = ClusterSummary(
         replica=api.replica,

@@ -26,6 +26,10 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 10.0
 
+MAX_PAUSE_LOOKS = 60
+"""What was refused once is mostly refused again: each time it waits twice as long, up to so many
+times as long as between two looks."""
+
 
 class Rebalancer:
     """`target` is the imbalance to be reached, in thousandths; `max_moves` at once."""
@@ -38,12 +42,16 @@ class Rebalancer:
         self._max_moves = max_moves
         self._look_seconds = look_seconds
         self._balanced: frozenset[tuple[str, int]] = frozenset()
+        self._pause_looks = 1
 
     async def run(self) -> NoReturn:
         while True:
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(self._look_seconds * self._pause_looks)
             if self.is_due():
-                await self._rebalance()
+                was_refused = not await self._rebalance()
+                self._pause_looks = (
+                    min(2 * self._pause_looks, MAX_PAUSE_LOOKS) if was_refused else 1
+                )
 
     def is_due(self) -> bool:
         """A node has a session that it had not when all was even; and nothing is on the move."""
@@ -55,7 +63,8 @@ class Rebalancer:
         sessions = self._api.state.sessions
         return frozenset((node, entry.create_revision) for node, entry in sessions.items())
 
-    async def _rebalance(self) -> None:
+    async def _rebalance(self) -> bool:
+        """Whether there was nothing to move, or some move was accepted."""
         sessions = self._sessions()
         planned = await on_a_copy(
             self._api,
@@ -66,15 +75,17 @@ class Rebalancer:
                 max_moves=self._max_moves,
             ),
         )
-        for move in planned.moves:
-            await self._write(move)
         if not planned.moves:
             self._balanced = sessions
+            return True
+        return any([await self._write(move) for move in planned.moves])
 
-    async def _write(self, move: PlannedMove) -> None:
+    async def _write(self, move: PlannedMove) -> bool:
         place = InstancePlace(move.from_node, InstanceName.parse(move.instance))
         wish = Move(move.reason, move.to_node)
         try:
             await self._api.writer.move(place, wish, move.assignment)
         except (OrchestrationError, StoreError) as error:
             log.warning("a move is left out", instance=move.instance, problem=str(error))
+            return False
+        return True

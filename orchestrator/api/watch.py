@@ -8,7 +8,7 @@ revision has been told; a watch that broke is resumed from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -20,9 +20,9 @@ from orchestrator.api.problems import problem_of
 from orchestrator.api.queries import WatchQuery
 from orchestrator.api.requests import adapter
 from orchestrator.api.responses import Write
+from orchestrator.api.shown import Look, Shown
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.answers import WatchType
-from orchestrator.model.errors import StateError
 from orchestrator.process.problems import ProblemDetails
 
 CHUNK_BYTES = 64 * 1024
@@ -31,7 +31,7 @@ CHUNK_BYTES = 64 * 1024
 
 async def watch(api: Api, request: web.Request, query: WatchQuery) -> web.StreamResponse:
     """Raises `HistoryGone` when it cannot be resumed from `from_revision`."""
-    watcher = Watcher(api.view, query)
+    watcher = Watcher(api.view, query, api.shown)
     if query.from_revision is None:
         ids = watcher.listed()
     else:
@@ -74,19 +74,20 @@ async def _tell(watcher: Watcher, ids: Iterable[Any], revision: int, write: Writ
 class Watcher:
     """What one client has been told, and so what it has yet to be told."""
 
-    def __init__(self, view: ClusterView, query: WatchQuery) -> None:
+    def __init__(self, view: ClusterView, query: WatchQuery, shown: Shown) -> None:
         self._view = view
         self._query = query
+        self._shown = shown
         self._feed = FEEDS[query.kind]
         self._is_resumed = query.from_revision is not None
-        self._told: dict[Any, object] = {}
+        self._told: dict[Any, Look] = {}
 
     def listed(self) -> list[Any]:
         return self._feed.ids(self._view.state)
 
     def touched(self, keys: Iterable[str]) -> list[Any]:
         """The objects that may look different after `keys` have changed, each once."""
-        return list(dict.fromkeys(self._touched(keys)))
+        return self._shown.touched(self._feed, tuple(keys))
 
     def ageing(self) -> list[Any]:
         return list(self._feed.ageing(self._view.state))
@@ -97,32 +98,27 @@ class Watcher:
         On a resumed watch nobody knows what the client has: what is there comes as MODIFIED, what
         is not as DELETED.
         """
-        view = self._view
-        shown, told = self._feed.show(view.state, id_, view.clock()), self._told.get(id_)
+        look, told = self._shown.look(self._feed, id_), self._told.get(id_)
         is_known = told is not None or not self._is_resumed
-        if (shown == told and is_known) or not self._feed.fits(id_, shown or told, self._query):
+        either = look or told
+        if (look is told and is_known) or not self._feed.fits(
+            id_, either.shown if either else None, self._query
+        ):
             return None
-        if shown is None:
-            last = self._told.pop(id_, None) or self._feed.identity(id_)
-            return _line(WatchType.DELETED, view.revision, last)
-        self._told[id_] = shown
+        revision = self._view.revision
+        if look is None:
+            last = self._told.pop(id_, None) or Look(self._feed.identity(id_), revision)
+            return _line(WatchType.DELETED, revision, last.json)
+        self._told[id_] = look
         kind = WatchType.MODIFIED if told or self._is_resumed else WatchType.ADDED
-        return _line(kind, view.revision, shown)
-
-    def _touched(self, keys: Iterable[str]) -> Iterator[Any]:
-        for key in keys:
-            try:
-                parsed = self._view.keys.parse(key)
-            except StateError:
-                continue
-            yield from self._feed.touched(self._view.state, parsed)
+        return _line(kind, revision, look.json)
 
 
-def _line(kind: WatchType, revision: int, shown: object = None, *, problem: bytes = b"") -> bytes:
+def _line(kind: WatchType, revision: int, shown: bytes = b"", *, problem: bytes = b"") -> bytes:
     """A `WatchLine` as it is sent: without the members that it does not have."""
     line = f'{{"type":"{kind}","revision":{revision}'.encode()
-    if shown is not None:
-        line += b',"object":' + adapter(type(shown)).dump_json(shown)
+    if shown:
+        line += b',"object":' + shown
     if problem:
         line += b',"problem":' + problem
     return line + b"}\n"

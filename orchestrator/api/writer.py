@@ -11,6 +11,7 @@ from typing import Protocol
 
 from orchestrator.api.bodies import NodePatch
 from orchestrator.api.errors import NotCurrent, TooLarge
+from orchestrator.api.growth import scaled, unless_it_grows
 from orchestrator.api.intents import ANYTHING, Happening, Intent, Precondition
 from orchestrator.api.move_intents import move_instance, stay
 from orchestrator.api.node_intents import change_node, remove_node
@@ -68,9 +69,9 @@ class DesiredWriter:
 
     Each method raises the refusals of its intent (`WorkloadNotFound`, `NodeNotFound`,
     `StateError`, `ConfigError`, `PreconditionFailed`), `StateError` when others keep changing the
-    object, `NotCurrent` when the mirror does not keep up, and the store's errors: `Unavailable`
-    means that nothing was done, `OutcomeUnknown` and `NoSpace` that it may have been. All may be
-    repeated as they are.
+    object, `NoRoom` for more than a nearly full store should take, `NotCurrent` when the mirror
+    does not keep up, and the store's errors: `Unavailable` means that nothing was done,
+    `OutcomeUnknown` and `NoSpace` that it may have been. All may be repeated as they are.
     """
 
     def __init__(
@@ -80,20 +81,28 @@ class DesiredWriter:
         *,
         rng: random.Random,
         patience_seconds: float = 8.0,
+        why_not_grow: Callable[[], str] = lambda: "",
     ) -> None:
+        """`why_not_grow`: why the store has no room for more, in words; empty while it has."""
         self._view = view
         self._events = events
         self._rng = rng
         self._patience = Patience(view.clock, rng, limit_seconds=patience_seconds)
+        self._why_not_grow = why_not_grow
 
     async def apply(self, definition: WorkloadDefinition, terms: Terms = AS_IT_COMES) -> Written:
-        decide = partial(apply_workload, definition=definition, precondition=terms.precondition)
+        def decide(state: ClusterState) -> Intent:
+            intent = apply_workload(state, definition, terms.precondition)
+            return unless_it_grows(intent, state, definition, self._why_not_grow())
+
         return await self._carry_out(decide, f"workload {definition.key}", terms)
 
     async def scale(self, key: WorkloadKey, replicas: int, terms: Terms = AS_IT_COMES) -> Written:
-        decide = partial(
-            scale_workload, key=key, replicas=replicas, precondition=terms.precondition
-        )
+        def decide(state: ClusterState) -> Intent:
+            intent = scale_workload(state, key, replicas, terms.precondition)
+            wanted = scaled(state, key, replicas)
+            return unless_it_grows(intent, state, wanted, self._why_not_grow())
+
         return await self._carry_out(decide, f"workload {key}", terms)
 
     async def delete(self, key: WorkloadKey, terms: Terms = AS_IT_COMES) -> Written:

@@ -48,7 +48,8 @@ def _with_namespace(columns: Sequence[Column[Any]], setting: Setting) -> Sequenc
 
 def _waiting(workload: Workload) -> str:
     told = "being deleted" if workload.is_deleting else ""
-    return "; ".join(filter(None, (told, *workload.status.waiting[:1])))
+    reasons = (*workload.conditions[:1], *workload.status.waiting[:1])
+    return "; ".join(filter(None, (told, *reasons)))
 
 
 def desired_replicas(workload: Workload) -> int:
@@ -170,7 +171,7 @@ _NODE_COLUMNS: Sequence[Column[Node]] = (
     Column("HOSTNAME", lambda node: node.hostname, is_wide=True),
     Column("LABELS", lambda node: pairs_text(node.labels), is_wide=True),
     Column("TAINTS", lambda node: ",".join(map(str, node.taints)), is_wide=True),
-    Column("REASON", lambda node: node.reason),
+    Column("REASON", lambda node: "; ".join(filter(None, (node.reason, *node.conditions[:1])))),
 )
 
 

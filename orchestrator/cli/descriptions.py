@@ -42,6 +42,7 @@ def describe_workload(
         ("Generation", str(workload.generation)),
         ("Status", workload_status(workload)),
         ("Waiting", "\n".join(workload.status.waiting)),
+        *_conditions(workload),
         *(_wishes(workload.spec) if workload.spec else ()),
     ]
     spec = to_manifest(workload.spec) if workload.spec else ""
@@ -61,6 +62,12 @@ def _wishes(spec: WorkloadDefinition) -> Iterator[tuple[str, str]]:
     yield "Budget", "none" if least is None else f"{least} must run before one more is moved"
     yield "GPUs", gpu_need_text(spec.template().gpu_need())
     yield "Placement", "\n".join(placement_lines(spec.placement))
+
+
+def _conditions(thing: Workload | Node) -> Iterator[tuple[str, str]]:
+    """Which most have none of, ever."""
+    if thing.conditions:
+        yield "Conditions", "\n".join(thing.conditions)
 
 
 def workload_status(workload: Workload) -> str:
@@ -93,6 +100,7 @@ def describe_instance(
         ("Reason", instance.reason),
         ("Placed because", instance.assigned_because),
         ("GPUs", ", ".join(map(str, instance.gpus))),
+        ("Restarts", _restarts(instance)),
         ("Starts after", "\n".join(instance.after)),
         ("Gives way to", instance.displaced_by),
         ("Started", _moment(instance.started_at)),
@@ -109,6 +117,14 @@ def describe_instance(
     )
 
 
+def _restarts(instance: WorkloadInstance) -> str:
+    """What happened while nobody could be told, the newest last."""
+    if not instance.restarts:
+        return ""
+    lines = (f"{_moment(each.finished_at)} {each.reason}".strip() for each in instance.exits)
+    return "\n".join((f"{instance.restarts} times, while it was cut off", *lines))
+
+
 def describe_node(
     node: Node,
     instances: Sequence[WorkloadInstance],
@@ -123,6 +139,7 @@ def describe_node(
         ("Agent's pid", str(node.pid or "-")),
         ("Status", node.status.value),
         ("Reason", node.reason),
+        *_conditions(node),
         ("Availability", node.availability.value),
         ("Declared lost", "yes" if node.is_declared_lost else "no"),
         ("Runtimes", ", ".join(node.runtimes)),
@@ -132,6 +149,7 @@ def describe_node(
         ("GPUs", gpus_text(node.gpus).replace(",", "\n")),
         ("Paths to bind", "\n".join(node.allowed_binds)),
         ("Privileged", "allowed" if node.allows_privileged else "not allowed"),
+        ("Watchdog", "at work" if node.has_watchdog else ""),
         ("Capacity", resources_text(node.capacity)),
         ("Allocatable", resources_text(node.allocatable)),
     ]

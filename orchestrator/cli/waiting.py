@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from typing import TypeVar
+from contextlib import aclosing, contextmanager, suppress
+from typing import NoReturn, TypeVar
 
 import click
 
 from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.columns import desired_replicas, duration_text
-from orchestrator.cli.errors import NotFound, Refused, WaitTimeout
+from orchestrator.cli.errors import NotFound, Refused, ServerUnreachable, WaitTimeout
 from orchestrator.cli.following import follow_watch
 from orchestrator.model.answers import WatchType
 from orchestrator.model.node import Availability
@@ -21,6 +21,8 @@ from orchestrator.model.views import Node, Workload
 from orchestrator.model.workload import WorkloadKey
 
 T = TypeVar("T")
+
+LOOK_SECONDS = 1.0
 
 Gap = Callable[[T | None], str]
 """What is still missing, in words; empty when nothing is."""
@@ -59,6 +61,16 @@ def gap_to_empty(node: Node | None) -> str:
     return f"instances left: {node.instances}" if node.instances else ""
 
 
+async def stayers(client: ApiClient, node: str) -> tuple[str, ...]:
+    """What the leader says of each instance on a node that cannot leave it as it should."""
+    there = (await client.instances(node=node)).items
+    keys = sorted({(each.namespace, each.workload) for each in there})
+    workloads = [await client.workload(WorkloadKey(*key)) for key in keys]
+    names = {each.name for each in there}
+    told = [sentence for each in workloads for sentence in each.status.waiting]
+    return tuple(sentence for sentence in told if sentence.partition(" ")[0] in names)
+
+
 @contextmanager
 def progress_shown() -> Iterator[Callable[[str], None]]:
     """A function to call with how it stands: on standard error, as one living line where a
@@ -82,10 +94,9 @@ async def wait_for(
     """
     with progress_shown() as say:
         wait = Wait(client, seconds, say)
-        for key in keys:
-            await (wait.until_gone(key) if gone else wait.until_running(key))
-    for key in keys:
-        click.echo(f"workload {key} is {'gone' if gone else 'running'}")
+        ends = [await (wait.until_gone(key) if gone else wait.until_running(key)) for key in keys]
+    for key, end in zip(keys, ends, strict=True):
+        click.echo(f"workload {key} is {end}")
 
 
 async def wait_for_drain(client: ApiClient, node: str, seconds: float) -> None:
@@ -106,19 +117,47 @@ class Wait:
         self._seconds = seconds
         self._say = say
         self._deadline = asyncio.get_running_loop().time() + seconds
+        self._stayers: tuple[str, ...] = ()
 
-    async def until_running(self, key: WorkloadKey) -> None:
-        """Raises `WaitTimeout`, and `NotFound` if it is deleted in the meantime."""
-        await self._until_workload(key, gap_to_running)
+    async def until_running(self, key: WorkloadKey) -> str:
+        """What it is then: running, or scaled to 0. Raises `WaitTimeout`, and `NotFound` if it is
+        deleted in the meantime."""
+        wanted = 1
 
-    async def until_gone(self, key: WorkloadKey) -> None:
-        """Raises `WaitTimeout`."""
+        def gap(workload: Workload | None) -> str:
+            nonlocal wanted
+            missing = gap_to_running(workload)
+            wanted = desired_replicas(workload) if workload else wanted
+            return missing
+
+        await self._until_workload(key, gap)
+        return "running" if wanted else "scaled to 0"
+
+    async def until_gone(self, key: WorkloadKey) -> str:
+        """What it is then: gone. Raises `WaitTimeout`."""
         await self._until_workload(key, gap_to_gone)
+        return "gone"
 
     async def until_empty(self, node: str) -> None:
         """Raises `WaitTimeout`, and `Refused` if the node is not to be drained any more."""
         states = _states(follow_watch(self._client, Node, name=node))
-        await self._until(f"node {node}", states, gap_to_empty)
+        telling = asyncio.create_task(self._tell_stayers(node))
+        try:
+            await self._until(f"node {node}", states, gap_to_empty)
+        except WaitTimeout as over:
+            raise WaitTimeout("; ".join([str(over), *self._stayers])) from None
+        finally:
+            telling.cancel()
+
+    async def _tell_stayers(self, node: str) -> NoReturn:
+        """Say of those that have not left why they may not; a watch of the node tells nothing."""
+        while True:
+            with suppress(NotFound, Refused, ServerUnreachable):
+                told = await stayers(self._client, node)
+                if told and told != self._stayers:
+                    self._say(f"node {node}: {'; '.join(told)}")
+                self._stayers = told
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_workload(self, key: WorkloadKey, gap_of: Gap[Workload]) -> None:
         states = _states(

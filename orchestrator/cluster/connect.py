@@ -18,6 +18,9 @@ from store.protocol import Store
 
 log = structlog.get_logger()
 
+STORE_WAIT_SECONDS = 30.0
+"""How long a process that starts waits for etcd, if there is nothing else for it to do."""
+
 STORE_ERRORS: tuple[type[Exception], ...] = (StoreError,)
 """What ends a process with a sentence for its user; main programs need not know the store."""
 
@@ -32,39 +35,60 @@ class StoreAddress:
     key_file: Path | None = None
 
 
+def connect(address: StoreAddress, *, clock: Clock, rng: random.Random) -> Store:
+    """The store, whether or not anybody answers there. Raises `ConfigError` for bad certificates
+    and addresses."""
+    try:
+        return EtcdStore(address.endpoints, tls=_tls(address), clock=clock, rng=rng)
+    except Invalid as invalid:
+        raise ConfigError(str(invalid)) from None
+
+
 async def open_store(
     address: StoreAddress,
     *,
     development: bool,
     clock: Clock,
     rng: random.Random,
-    wait_seconds: float = 30.0,
+    wait_seconds: float = STORE_WAIT_SECONDS,
 ) -> tuple[Store, list[str]]:
     """The store, and warnings about its version that are worth a person's time.
 
     Waits up to `wait_seconds` for etcd. Raises `NetworkError` if it stays unreachable, and
     `ConfigError` for bad certificates, a refused one, or a version that loses data.
     """
+    store = connect(address, clock=clock, rng=rng)
     try:
-        store = EtcdStore(address.endpoints, tls=_tls(address), clock=clock, rng=rng)
-    except Invalid as invalid:
-        raise ConfigError(str(invalid)) from None
-    try:
-        return store, await _checked(
-            store, address, development, Patience(clock, rng, wait_seconds)
+        return store, await checked(
+            store,
+            address,
+            development=development,
+            clock=clock,
+            rng=rng,
+            wait_seconds=wait_seconds,
         )
     except BaseException:
         await store.close()
         raise
 
 
-async def _checked(
-    store: Store, address: StoreAddress, development: bool, patience: Patience
+async def checked(
+    store: Store,
+    address: StoreAddress,
+    *,
+    development: bool,
+    clock: Clock,
+    rng: random.Random,
+    wait_seconds: float,
 ) -> list[str]:
+    """The warnings, once etcd answers; raises as `open_store` does."""
+    patience = Patience(clock, rng, wait_seconds)
+    attempts = 0
     try:
         async for attempt in patience.retrying(Unavailable):
             with attempt:
-                if attempt.retry_state.attempt_number == 2:
+                attempts += 1
+                if attempts == 2:
                     log.info("waiting for etcd", endpoints=list(address.endpoints))
                 return await check_versions(store, development=development)
     except Unavailable as error:

@@ -33,7 +33,10 @@ class EventLog:
         by: str,
         wall_clock: Callable[[], float],
         rng: random.Random,
+        is_thinned: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.is_thinned = is_thinned
+        """Whether the store is so full that whoever can do without an event should."""
         self._store = store
         self._keys = keys
         self._by = by

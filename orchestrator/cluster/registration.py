@@ -8,6 +8,7 @@ former self, and a second agent with the same name is refused.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import structlog
 
@@ -49,12 +50,19 @@ class Registration:
         ttl_seconds: int,
         clock: Clock,
         rng: random.Random,
+        before_revoking: Callable[[], None] = lambda: None,
+        former_epoch: int = 0,
     ) -> None:
+        """`before_revoking` is called when an earlier session of this very agent is about to be
+        ended before its time. `former_epoch` is that of the one that this process has had before:
+        its row is ours, whatever people have written over it."""
         self.node = node
         self._store = store
         self._keys = keys
         self._identity = identity
         self._rng = rng
+        self._before_revoking = before_revoking
+        self._former_epoch = former_epoch
         self.session = Session(store, ttl_seconds=ttl_seconds, clock=clock, rng=rng)
 
     async def register(self, patience: Patience) -> SessionFence:
@@ -83,6 +91,7 @@ class Registration:
         found = kvs[0]
         self._refuse_others(key, found)
         log.info("ending the session of this agent's former life", lease=found.lease)
+        self._before_revoking()
         if not found.lease:  # somebody has written over the row, and so taken it off its lease
             await self._commit(Delete(key, found.mod_revision), patience)
             return
@@ -99,6 +108,8 @@ class Registration:
         )
 
     def _refuse_others(self, key: str, found: KeyValue) -> None:
+        if found.create_revision == self._former_epoch:
+            return
         holder = self._holder(key, found)
         if holder.agent_id == self._identity.agent_id:
             return

@@ -166,13 +166,13 @@ class Committer:
                 stuck.update(unit.workloads)
         report.open_workloads = stuck
 
-    async def tell(self, kind: str, subject: str, reason: str) -> None:
+    async def tell(self, kind: str, subject: str, reason: str, namespace: str = "") -> None:
         """An event of its own, beside those of changes; no term of office ends over a lost one.
 
         Raises `LeadershipLost`.
         """
         try:
-            outcome = await self._commit_event(kind, subject, reason)
+            outcome = await self._commit_event(kind, subject, reason, namespace)
         except StoreError as error:
             log.warning("an event is lost", kind=kind, subject=subject, problem=str(error))
             return
@@ -180,16 +180,16 @@ class Committer:
             raise LeadershipLost(f"another replica leads since before {outcome.revision}")
         log.info(kind, subject=subject, reason=reason)
 
-    async def _commit_event(self, kind: str, subject: str, reason: str) -> Outcome:
+    async def _commit_event(self, kind: str, subject: str, reason: str, namespace: str) -> Outcome:
         """On a lease that may have ended: then on a new one."""
         try:
-            return await self._try_event(kind, subject, reason)
+            return await self._try_event(kind, subject, reason, namespace)
         except LeaseNotFound:
             self._events.forget_lease()
-            return await self._try_event(kind, subject, reason)
+            return await self._try_event(kind, subject, reason, namespace)
 
-    async def _try_event(self, kind: str, subject: str, reason: str) -> Outcome:
-        row = await self._events.put_for(kind, subject, reason)
+    async def _try_event(self, kind: str, subject: str, reason: str, namespace: str) -> Outcome:
+        row = await self._events.put_for(kind, subject, reason, namespace=namespace)
         transaction = Transaction((row,), self._new_op(), self._leadership)
         return await commit_as_leader(self._store, transaction, self._patience())
 
@@ -257,6 +257,8 @@ class Committer:
         return True
 
     async def _group(self, part: Part, written: dict[str, int]) -> tuple[Mutation, ...]:
+        if self._events.is_thinned():
+            return tuple(following(part.mutations, written))
         rows = [
             await self._events.put_for(
                 story.kind, story.subject, story.reason, namespace=story.namespace

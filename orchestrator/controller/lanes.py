@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,26 +20,29 @@ async def in_lanes(lanes: int, items: Iterable[T], work: Callable[[T], Awaitable
         for item in waiting:
             await work(item)
 
+    async def run_all() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(lanes):
+                tasks.create_task(run_lane())
+
     try:
-        with staying_alive():
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(lanes):
-                    tasks.create_task(run_lane())
+        await in_own_task(run_all())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
 
 
-@contextmanager
-def staying_alive() -> Iterator[None]:
-    """Around a group whose failure this task outlives. Before Python 3.11.4 (Debian 12 has 3.11.2)
-    a group that fails leaves its own request to cancel its task standing, and the next timeout
-    that the task runs into would be taken for it."""
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
+async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
+    """What `work`, with a group in it whose failure this task outlives, returns or raises.
+
+    A group that fails while its task is cancelled hides that from it; and before Python 3.11.4
+    (Debian 12 has 3.11.2) it leaves its own request to cancel its task standing. In a task of its
+    own it does either to that task only.
+    """
+    task = asyncio.create_task(work)
     try:
-        yield
-    except Exception:
-        while task.cancelling() > before:
-            task.uncancel()
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         raise
+    return task.result()

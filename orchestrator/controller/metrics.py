@@ -30,6 +30,11 @@ class LeaderMetrics:
             "Longest time between two renewals of this replica's lease in its last term",
             registry=registry,
         )
+        self.met_nodes = Gauge(
+            f"{prefix}_met_nodes",
+            "Nodes whose agents this replica has a connection to as the leader, or has had",
+            registry=registry,
+        )
         self._plans = Histogram(
             f"{prefix}_plan_seconds", "Time to plan", registry=registry, buckets=_BUCKETS
         )

@@ -10,10 +10,11 @@ is used up, a timer breaks the plug-in off in the middle, and it is left alone f
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoints, entry_points
 from types import FrameType
@@ -33,6 +34,8 @@ WINDOW_SECONDS = 2.0
 SHARE_SECONDS = 0.5
 """Of each window: less than what is left of the shortest lease at its next renewal."""
 REST_SECONDS = 60.0
+PATIENT_SECONDS = 10.0
+"""For each time that somebody who only asks what would be is willing to wait."""
 REPEAT_SECONDS = 0.05
 """Until the next alarm, should the plug-in catch the first."""
 
@@ -43,42 +46,55 @@ class PluginStalled(PluginError):
     """It has used up its time."""
 
 
+class Interrupted(PluginStalled):
+    """Raised where a plug-in is, by another thread, which cannot say why."""
+
+
 class Patience:
-    """With one plug-in; a clock of monotonic seconds comes from outside."""
+    """With one plug-in; a clock of monotonic seconds comes from outside.
+
+    In another thread, as what-if uses, nothing waits for it but who asked: so what it does there
+    costs nothing of the leader's share, and its leave there is none here.
+    """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self._name = name
         self._clock = clock
-        self._window_since = self._rests_until = clock()
+        self._window_since = clock()
         self._spent = 0.0
+        self._rests_until = dict.fromkeys((True, False), clock())
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Raises `PluginStalled` when time is up, and at once while the plug-in is left alone.
+        """Raises `PluginStalled` when time is up, and at once while the plug-in is left alone."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if self._clock() < self._rests_until[is_main]:
+            raise PluginStalled(self._sentence(is_main))
+        try:
+            with self._share() if is_main else interruption(PATIENT_SECONDS, self._sentence(False)):
+                yield
+        except PluginStalled:
+            self._rests_until[is_main] = self._clock() + REST_SECONDS
+            raise
 
-        What another thread does holds up no lease, so it costs nothing of the leader's share.
-        """
+    @contextmanager
+    def _share(self) -> Iterator[None]:
         began = self._clock()
-        if began < self._rests_until:
-            raise PluginStalled(self._sentence())
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         if began - self._window_since >= WINDOW_SECONDS:
             self._window_since, self._spent = began, 0.0
         try:
-            with alarm(SHARE_SECONDS - self._spent, self._sentence()):
+            with alarm(SHARE_SECONDS - self._spent, self._sentence(True)):
                 yield
-        except PluginStalled:
-            self._rests_until = self._clock() + REST_SECONDS
-            raise
         finally:
             self._spent = min(self._spent + self._clock() - began, SHARE_SECONDS - 0.001)
 
-    def _sentence(self) -> str:
+    def _sentence(self, is_main: bool) -> str:
+        share = (
+            f"{SHARE_SECONDS:g} s in {WINDOW_SECONDS:g}" if is_main else f"{PATIENT_SECONDS:g} s"
+        )
         return (
-            f"the plug-in {self._name} takes more than {SHARE_SECONDS:g} s in {WINDOW_SECONDS:g}:"
-            f" it is not asked again for {REST_SECONDS:g} s"
+            f"the plug-in {self._name} takes more than {share}: it is not asked again for"
+            f" {REST_SECONDS:g} s"
         )
 
 
@@ -97,6 +113,39 @@ def alarm(seconds: float, sentence: str) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def interruption(seconds: float, sentence: str) -> Iterator[None]:
+    """The same in any other thread: CPython can be told to raise an exception there."""
+    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    raise_there = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+    def ring() -> None:
+        pause = seconds
+        while not over.wait(pause):
+            raise_there(thread, ctypes.py_object(Interrupted))
+            pause = REPEAT_SECONDS
+
+    bell = threading.Thread(target=ring, daemon=True)
+    bell.start()
+    try:
+        yield
+    except Interrupted:
+        raise PluginStalled(sentence) from None
+    finally:
+        _silence(bell, over)
+
+
+def _silence(bell: threading.Thread, over: threading.Event) -> None:
+    """An exception that is under way arrives in here. It is not to be taken back: before Python
+    3.12 a thread that is traced would look for it for ever."""
+    while bell.is_alive():
+        with suppress(Interrupted):
+            over.set()
+            bell.join()
+            for _ in range(2):
+                pass
 
 
 @dataclass(frozen=True, slots=True)

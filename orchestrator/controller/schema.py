@@ -1,6 +1,12 @@
-"""Which layout of keys and records this store holds: written once, checked by every leader."""
+"""Which layout of keys and records this store holds: written once, checked by every leader.
+
+A row that cannot be read keeps nobody from leading: no release writes one, so people have damaged
+it, and what it said is what this process has read before, or else our own version.
+"""
 
 from __future__ import annotations
+
+import structlog
 
 from orchestrator.cluster.view import ClusterView
 from orchestrator.model.errors import ConfigError
@@ -11,23 +17,27 @@ from store.transactions import Leadership, Put, Transaction
 
 VERSION = Schema().version
 
+log = structlog.get_logger()
+
 
 async def ensure_schema(
     view: ClusterView, leadership: Leadership, patience: Patience, *, store_id: str
 ) -> None:
-    """`store_id` is that of a store which has none yet. Raises `ConfigError` on a store that a
-    newer release has laid out."""
-    key = view.keys.schema
-    if view.state.schema is None and key not in view.state.damaged:
-        put = Put(key, dump(Schema(VERSION, store_id)), base=0)
+    """`store_id` is that of a store which has none yet. A damaged row is repaired if it has been
+    read before. Raises `ConfigError` on a store that a newer release has laid out."""
+    check_schema(view)
+    key, known = view.keys.schema, view.state.schema
+    damage = view.state.damaged.get(key)
+    if damage and not known:
+        log.error("the schema cannot be read: restore its row", problem=damage.reason)
+    elif damage or not known:
+        schema = known.record if known else Schema(VERSION, store_id)
+        put = Put(key, dump(schema), damage.mod_revision if damage else 0)
         op = f"schema-{leadership.epoch}"
         await commit_as_leader(view.store, Transaction((put,), op, leadership), patience)
-    check_schema(view)
 
 
 def check_schema(view: ClusterView) -> None:
-    if damage := view.state.damaged.get(view.keys.schema):
-        raise ConfigError(f"{damage.reason}; restore the key or point to another root")
     found = view.state.schema
     if found and found.record.version > VERSION:
         raise ConfigError(

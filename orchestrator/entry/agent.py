@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+from math import inf
 from pathlib import Path
 
 import click
@@ -21,7 +22,8 @@ from orchestrator.agent.node_report import NodeProfile
 from orchestrator.agent.ports import PortPicker
 from orchestrator.agent.routes import agent_routes
 from orchestrator.agent.volume_routes import volume_routes
-from orchestrator.cluster.connect import open_store
+from orchestrator.agent.witness_routes import witness_routes
+from orchestrator.cluster.connect import STORE_WAIT_SECONDS, checked, connect
 from orchestrator.cluster.metrics import MirrorMetrics
 from orchestrator.cluster.probes import mirror_probe, store_probe
 from orchestrator.entry.containers import NodeContainers, node_containers
@@ -33,8 +35,10 @@ from orchestrator.process.clock import boottime
 from orchestrator.process.flags import settings_options
 from orchestrator.process.health import Health, Probe
 from orchestrator.process.http import new_app, serving
+from orchestrator.process.machine import is_going_down
 from orchestrator.process.metrics import LoopLag, new_registry
-from orchestrator.process.shutdown import run_until
+from orchestrator.process.presence import Presence
+from orchestrator.runtime.watchdog_process import WatchdogProcess
 
 log = structlog.get_logger()
 
@@ -42,7 +46,7 @@ log = structlog.get_logger()
 @click.command("agent")
 @settings_options(AgentSettings)
 def agent_command(*, config: Path | None, show_config: bool, **flags: object) -> None:
-    """Run the agent of this node. What it runs goes on when it ends."""
+    """Run the agent of this node. What it runs goes on when it ends, while the machine does."""
     settings = read_settings(AgentSettings, flags, config, show_config=show_config)
     run(settings, lambda stop: run_agent(settings, stop), role="agent", node=settings.node)
 
@@ -50,19 +54,26 @@ def agent_command(*, config: Path | None, show_config: bool, **flags: object) ->
 async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises what a person must see."""
     rng = random.Random()
+    address = store_address(settings)
     with AgentHome(settings.data_dir, rng) as home:
-        opening = open_store(
-            store_address(settings), development=settings.development, clock=boottime, rng=rng
-        )
-        opened = await run_until(stop, opening)
-        if opened is None:
-            return
-        store, warnings = opened
-        for warning in warnings:
-            log.warning(warning)
+        store = connect(address, clock=boottime, rng=rng)
+
+        async def admit(is_patient: bool) -> None:
+            """Who has something to look after here waits for etcd without end."""
+            for warning in await checked(
+                store,
+                address,
+                development=settings.development,
+                clock=boottime,
+                rng=rng,
+                wait_seconds=inf if is_patient else STORE_WAIT_SECONDS,
+            ):
+                log.warning(warning)
+
         try:
             containers = node_containers(settings, home)
             registry = new_registry("agent")
+            presence = Presence(settings.node)
             agent = Agent(
                 store,
                 Keys(settings.root),
@@ -75,9 +86,20 @@ async def run_agent(settings: AgentSettings, stop: asyncio.Event) -> None:
                 settings=_terms(settings),
                 clock=boottime,
                 rng=rng,
+                announce=presence.announce,
+                watchdog=WatchdogProcess(home.path / "watchdog"),
+                admit=admit,
             )
             probe = store_probe(store, settings.root)
-            await _serve(settings, agent, containers, registry=registry, of_store=probe, stop=stop)
+            await _serve(
+                settings,
+                agent,
+                containers,
+                presence=presence,
+                registry=registry,
+                of_store=probe,
+                stop=stop,
+            )
         finally:
             await store.close()
 
@@ -87,6 +109,7 @@ async def _serve(
     agent: Agent,
     containers: NodeContainers,
     *,
+    presence: Presence,
     registry: CollectorRegistry,
     of_store: Probe,
     stop: asyncio.Event,
@@ -101,6 +124,8 @@ async def _serve(
     app.add_routes(agent_routes(settings.node, containers.runtime))
     app.add_routes(image_routes(settings.node, containers.images))
     app.add_routes(volume_routes(agent.volume_rows))
+    app.add_routes(witness_routes())
+    presence.mount(app)
     async with serving(app, settings), asyncio.TaskGroup() as tasks:
         log.info("serving", url=settings.url)
         lag = tasks.create_task(LoopLag(registry, boottime).run())
@@ -116,6 +141,9 @@ def _session_probe(agent: Agent) -> Probe:
 
 
 def _terms(settings: AgentSettings) -> AgentTerms:
+    async def stops_instances_on_exit() -> bool:
+        return settings.stop_instances_on_exit or await is_going_down()
+
     return AgentTerms(
         node=settings.node,
         profile=_profile(settings),
@@ -123,7 +151,7 @@ def _terms(settings: AgentSettings) -> AgentTerms:
         pid=os.getpid(),
         lease_ttl_seconds=settings.lease_ttl_seconds,
         accepts_store=settings.accept_store,
-        stops_instances_on_exit=settings.stop_instances_on_exit,
+        stops_instances_on_exit=stops_instances_on_exit,
     )
 
 

@@ -25,9 +25,12 @@ from orchestrator.cluster.probes import mirror_probe, store_probe
 from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.leader import LeaderLoop, LeaderSettings
 from orchestrator.controller.metrics import LeaderMetrics
+from orchestrator.controller.node_vigils import NodeVigils
+from orchestrator.controller.peers import ConnectedPeers
 from orchestrator.controller.plugins import load_filters, load_scores
 from orchestrator.controller.reconciler import ReconcileSettings
 from orchestrator.entry.start import read_settings, run, store_address
+from orchestrator.entry.upkeep import care_for
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import Leader
 from orchestrator.process.client import client_session
@@ -37,8 +40,9 @@ from orchestrator.process.flags import settings_options
 from orchestrator.process.health import Health
 from orchestrator.process.http import new_app, serving
 from orchestrator.process.metrics import LoopLag, new_registry
-from orchestrator.process.settings import ControllerSettings
+from orchestrator.process.presence import Presence
 from orchestrator.process.shutdown import run_until
+from orchestrator.process.upkeep_settings import ReplicaSettings
 from orchestrator.scheduler.protocol import Scheduler
 from orchestrator.scheduler.simple import SimpleScheduler
 from orchestrator.scheduler.vector import VectorScheduler
@@ -47,10 +51,10 @@ log = structlog.get_logger()
 
 
 @click.command("controller")
-@settings_options(ControllerSettings)
+@settings_options(ReplicaSettings)
 def controller_command(*, config: Path | None, show_config: bool, **flags: object) -> None:
     """Run a controller replica: the API, and the leader when it is elected."""
-    settings = read_settings(ControllerSettings, flags, config, show_config=show_config)
+    settings = read_settings(ReplicaSettings, flags, config, show_config=show_config)
     run(
         settings,
         lambda stop: _until_stopped(settings, stop),
@@ -59,11 +63,11 @@ def controller_command(*, config: Path | None, show_config: bool, **flags: objec
     )
 
 
-async def _until_stopped(settings: ControllerSettings, stop: asyncio.Event) -> None:
+async def _until_stopped(settings: ReplicaSettings, stop: asyncio.Event) -> None:
     await run_until(stop, run_controller(settings))
 
 
-async def run_controller(settings: ControllerSettings) -> None:
+async def run_controller(settings: ReplicaSettings) -> None:
     """Run until cancelled: a leader resigns then. Raises what ends a replica for good."""
     set_survivors_aside()
     rng = random.Random()
@@ -80,30 +84,40 @@ async def run_controller(settings: ControllerSettings) -> None:
 
 
 async def _serve(
-    settings: ControllerSettings, view: ClusterView, rng: random.Random, warnings: list[str]
+    settings: ReplicaSettings, view: ClusterView, rng: random.Random, warnings: list[str]
 ) -> None:
     registry = new_registry("controller")
     MirrorMetrics(registry, view.mirror, boottime)
-    events = EventLog(view.store, view.keys, by=settings.replica, wall_clock=time.time, rng=rng)
-    scheduler = scheduler_of(settings)
-    leader = LeaderLoop(
-        view,
-        scheduler,
-        events,
-        LeaderMetrics(registry),
-        identity=Leader(settings.replica, settings.url, os.getpid()),
+    care = care_for(settings, view, registry, rng)
+    events = EventLog(
+        view.store,
+        view.keys,
+        by=settings.replica,
+        wall_clock=time.time,
         rng=rng,
-        settings=_leader_settings(settings),
+        is_thinned=care.space.thins_events,
     )
-    health = Health(
-        ready={
-            "store": store_probe(view.store, settings.root),
-            "mirror": mirror_probe(view.mirror, boottime),
-        }
-    )
-    app = new_app(settings, registry, health)
-    async with client_session(settings) as agents:
-        writer = DesiredWriter(view, events, rng=rng)
+    scheduler = scheduler_of(settings)
+    app = new_app(settings, registry, _health(settings, view))
+    presence = Presence(settings.replica)
+    presence.mount(app)
+    async with (
+        client_session(settings) as agents,
+        client_session(settings, max_connections=0) as held,
+    ):
+        leader = LeaderLoop(
+            view,
+            scheduler,
+            events,
+            LeaderMetrics(registry),
+            identity=Leader(settings.replica, settings.url, os.getpid()),
+            rng=rng,
+            settings=_leader_settings(settings),
+            peers=ConnectedPeers(presence, held, rng=rng),
+            nodes=NodeVigils(view, held, replica=settings.replica, rng=rng),
+            upkeep=care.upkeep,
+        )
+        writer = DesiredWriter(view, events, rng=rng, why_not_grow=care.space.refusal)
         api = Api(
             view,
             writer,
@@ -111,7 +125,7 @@ async def _serve(
             settings.replica,
             settings.url,
             scheduler,
-            lambda: warnings,
+            lambda: (*warnings, *care.space.warnings()),
             settings.mass_loss_fraction,
         )
         mount_api(app, api)
@@ -119,15 +133,30 @@ async def _serve(
             log.info("serving", url=settings.url)
             tasks.create_task(view.run())
             tasks.create_task(leader.run())
+            tasks.create_task(care.space.run())
             tasks.create_task(LoopLag(registry, boottime).run())
             tasks.create_task(sweep_now_and_then())
-            if settings.rebalance_target_percent is not None:
-                target = round(10 * settings.rebalance_target_percent)
-                balancing = Rebalancer(api, target=target, max_moves=settings.rebalance_max_moves)
-                tasks.create_task(balancing.run())
+            if rebalancer := _rebalancer(settings, api):
+                tasks.create_task(rebalancer.run())
 
 
-def scheduler_of(settings: ControllerSettings) -> Scheduler:
+def _health(settings: ReplicaSettings, view: ClusterView) -> Health:
+    return Health(
+        ready={
+            "store": store_probe(view.store, settings.root),
+            "mirror": mirror_probe(view.mirror, boottime),
+        }
+    )
+
+
+def _rebalancer(settings: ReplicaSettings, api: Api) -> Rebalancer | None:
+    if settings.rebalance_target_percent is None:
+        return None
+    target = round(10 * settings.rebalance_target_percent)
+    return Rebalancer(api, target=target, max_moves=settings.rebalance_max_moves)
+
+
+def scheduler_of(settings: ReplicaSettings) -> Scheduler:
     """Raises `ConfigError` for plug-ins that are not there."""
     if settings.scheduler == "simple":
         return SimpleScheduler()
@@ -139,7 +168,7 @@ def scheduler_of(settings: ControllerSettings) -> Scheduler:
     )
 
 
-def _leader_settings(settings: ControllerSettings) -> LeaderSettings:
+def _leader_settings(settings: ReplicaSettings) -> LeaderSettings:
     return LeaderSettings(
         settings.lease_ttl_seconds,
         ReconcileSettings(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar, dataclass_transform
 
+from orchestrator.model.damage import Damage, Owner, damage
 from orchestrator.model.errors import StateError
 from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import Assignment, InstanceName, InstanceObservation, Move
@@ -41,6 +42,9 @@ from orchestrator.model.workload import (
 
 T = TypeVar("T")
 
+MAX_CONDITIONS = 10
+"""Of one workload or node: enough to begin with."""
+
 
 @dataclass_transform(frozen_default=True)
 def _many(kind: type[T]) -> type[T]:
@@ -63,14 +67,6 @@ class Row:
 
     value: bytes
     create_revision: int
-    mod_revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A record that cannot be read, and the revision at which it was written."""
-
-    reason: str
     mod_revision: int
 
 
@@ -98,6 +94,7 @@ class ClusterState:
     image_pins: dict[RevisionName, Entry[ImagePins]] = field(default_factory=dict)
     events: dict[str, Entry[Event]] = field(default_factory=dict)
     damaged: dict[str, Damage] = field(default_factory=dict)
+    damaged_by_owner: dict[Owner, set[str]] = field(default_factory=dict)
     releases: int = field(default=0, compare=False)
     followers: list[Callable[[ParsedKey], None]] = field(
         default_factory=list, compare=False, repr=False
@@ -136,9 +133,9 @@ class ClusterState:
         try:
             parsed = self.keys.parse(key)
         except StateError as error:
-            self._note_damage(key, row, str(error))
+            self._note_damage(key, damage(str(error), row.mod_revision) if row else None)
             return None
-        self.damaged.pop(key, None)
+        self._note_damage(key, None)
         self.fold(parsed, self._read(key, parsed, row, now) if row else None, now)
         return parsed
 
@@ -162,7 +159,7 @@ class ClusterState:
         try:
             record = load(parsed, row.value)
         except StateError as error:
-            self._note_damage(key, row, str(error))
+            self._note_damage(key, damage(str(error), row.mod_revision, parsed))
             last = self.known(parsed)
             standing_in = last.record if last else _UNREAD.get(parsed.kind)
             if standing_in is None:
@@ -179,11 +176,13 @@ class ClusterState:
             return self.leader
         return self._tables[parsed.kind].get(parsed.name)
 
-    def _note_damage(self, key: str, row: Row | None, reason: str) -> None:
-        if row:
-            self.damaged[key] = Damage(reason, row.mod_revision)
-        else:
-            self.damaged.pop(key, None)
+    def _note_damage(self, key: str, found: Damage | None) -> None:
+        if found is None and key not in self.damaged:
+            return
+        was = self.damaged.get(key)
+        _set(self.damaged, key, found)
+        if (owner := (found or was).owner) is not None:  # type: ignore[union-attr]  # one is there
+            _index(self.damaged_by_owner, owner, key, is_present=found is not None)
 
     def _index(self, parsed: ParsedKey, now: float, *, is_present: bool) -> None:
         kind, name = parsed
@@ -222,8 +221,14 @@ class ClusterState:
     def workload_keys(self) -> list[WorkloadKey]:
         """Every workload that is wanted, or that something is left of, in order."""
         known = (self.workloads, self.places_by_workload, self.statuses, self._revisions)
-        left = (*self._moves_by_workload, *self._pins)
+        unread = (each for each in self.damaged_by_owner if isinstance(each, WorkloadKey))
+        left = (*self._moves_by_workload, *self._pins, *unread)
         return sorted({*left, *(key for each in known for key in each)})
+
+    def conditions_of(self, owner: Owner) -> tuple[str, ...]:
+        """What is wrong with the records of a workload or node, a sentence each."""
+        keys = sorted(self.damaged_by_owner.get(owner, ()))
+        return tuple(self.damaged[key].sentence for key in keys[:MAX_CONDITIONS])
 
     def revisions_of(self, workload: WorkloadKey) -> list[RevisionName]:
         """The templates that are kept of a workload, oldest first."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from orchestrator.model.errors import StateError
-from orchestrator.model.workload import Protocol, WorkloadKey
+from orchestrator.model.workload import DEFAULT_RESTART, Protocol, RestartPolicy, WorkloadKey
 
 
 class InstanceName(NamedTuple):
@@ -98,6 +98,22 @@ class ExitCause(StrEnum):
     STOPPED = "stopped"
     NODE_SHUTDOWN = "node_shutdown"
     """The node was shut down in good order: a new attempt owes no back-off."""
+    FENCED = "fenced"
+    """Its node was cut off for too long and has stopped it: a new attempt owes no back-off."""
+
+    @property
+    def is_nodes(self) -> bool:
+        """Whether it says nothing against the instance itself."""
+        return self in (ExitCause.NODE_SHUTDOWN, ExitCause.FENCED)
+
+
+@dataclass(frozen=True, slots=True)
+class FenceTerms:
+    """What a node promises of an instance whose workload says `on_node_lost: fence`: cut off for
+    `after_seconds`, its watchdog stops it with a grace of `grace_seconds`."""
+
+    after_seconds: float
+    grace_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,10 @@ class Assignment:
     `failed_on` has their nodes. `gpus` are the indices of the devices that it is given. It starts
     only when the instances named in `after` do not run on its node any more: they give way to it.
     `displaced_by` names whom a stopped one gives way to.
+
+    `restart` and `fence` are the workload's own as they were when it was placed, for a node that is
+    cut off: by what back-off to restart what crashes, and when to stop it, if ever. They hold for
+    the attempt's whole life: what a node has not seen changed it goes on promising.
     """
 
     namespace: str
@@ -122,6 +142,8 @@ class Assignment:
     gpus: tuple[int, ...] = ()
     after: tuple[str, ...] = ()
     displaced_by: str = ""
+    restart: RestartPolicy = DEFAULT_RESTART
+    fence: FenceTerms | None = None
 
     @property
     def name(self) -> InstanceName:
@@ -163,9 +185,22 @@ class ContainerObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class PastExit:
+    """How a container ended that its node has restarted. `finished_at`: seconds since 1970."""
+
+    container: str
+    reason: str
+    exit_code: int | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceObservation:
     """The record under `observed/instances/<node>/<instance>`, by that node's agent. `address` is
     its own on the node's network; empty if it has the node's, or none.
+
+    `restarts` counts how often its node has restarted it while it was cut off, and `exits` tells
+    of the last of them, the newest last.
 
     Times are seconds since 1970 on the node's own clock; only their difference means anything
     to anybody else. `assignment` is the create_revision of the assignment that it answers.
@@ -180,6 +215,8 @@ class InstanceObservation:
     started_at: float | None = None
     finished_at: float | None = None
     address: str = ""
+    restarts: int = 0
+    exits: tuple[PastExit, ...] = ()
 
     @property
     def lived_seconds(self) -> float:

@@ -24,6 +24,7 @@ ROOT_RULE = (
 )
 
 _ROOT = re.compile(r"/([a-zA-Z0-9._-]+/)+")
+_EVENT_PART = re.compile(r"[\w.-]{1,253}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -215,7 +216,11 @@ class Keys:
 
     def event(self, hour: int, name: str) -> str:
         """`hour`: whole hours since 1970, so that events sort, and expire, by the hour."""
-        return f"{self.root}events/{hour}/{name}"
+        return self.event_named(f"{hour}/{name}")
+
+    def event_named(self, name: str) -> str:
+        """By the name that `parse` gives it."""
+        return f"{self.root}events/{name}"
 
     def parse(self, key: str) -> ParsedKey:
         """Raises `StateError` for a key that is none of the table's."""
@@ -233,7 +238,7 @@ def _parse(parts: list[str]) -> ParsedKey | None:
         return ParsedKey(Kind.LEADER, "")
     if parts == ["meta", "schema"]:
         return ParsedKey(Kind.SCHEMA, "")
-    if parts[0] == "events" and len(parts) == 3:
+    if parts[0] == "events" and len(parts) == 3 and all(map(_EVENT_PART.fullmatch, parts[1:])):
         return ParsedKey(Kind.EVENT, f"{parts[1]}/{parts[2]}")
     kind = _KIND_BY_FOLDER.get("/".join(parts[:2]))
     return _parse_name(kind, parts[2:]) if kind else None

@@ -48,6 +48,7 @@ class NodeReport:
     `oci`. `gpus` has the model of each device, by its index; `images` those that are there
     already, in the normal form. `problem` is empty while the runtime works. `allowed_binds` are the
     paths of the node that containers may be given, each with all below it, devices included.
+    `has_watchdog`: a watchdog is at work there, which keeps the promises of `FenceTerms`.
     """
 
     address: str
@@ -62,6 +63,7 @@ class NodeReport:
     images: tuple[str, ...] = ()
     allowed_binds: tuple[str, ...] = ()
     allows_privileged: bool = False
+    has_watchdog: bool = False
 
 
 @dataclass(frozen=True, slots=True)

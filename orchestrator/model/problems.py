@@ -88,6 +88,12 @@ class Findings:
     spoilt: set[Path] = field(default_factory=set)
     holds_spoilt: set[Path] = field(default_factory=set)
 
+    @property
+    def is_advice_seen(self) -> bool:
+        """Whether another problem is still among those that an error's text lists: what was meant
+        by a name takes a while to find out."""
+        return len(self.problems) < MAX_SHOWN
+
     def note(self, path: Path, value_shown: str, sentence: str, line: int | None = None) -> None:
         """A problem of the field at `path`, at its own line unless told another."""
         where = self.line_of(path) if line is None else line

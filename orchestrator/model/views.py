@@ -12,6 +12,7 @@ from orchestrator.model.instance import (
     Assignment,
     ContainerObservation,
     InstanceObservation,
+    PastExit,
     PortBinding,
     Wanted,
     WorkloadInstanceStatus,
@@ -31,7 +32,8 @@ instances are replaced by their own workload's `lost_after_seconds`."""
 class Node:
     """A node as seen from here. `pid` is its agent's, on that host, and `unreachable_seconds` is
     None, while its session lives. `gpus` has the model of each device, by its index. What
-    `allowed_binds` and `allows_privileged` mean is said in `NodeReport`."""
+    `allowed_binds`, `allows_privileged` and `has_watchdog` mean is said in `NodeReport`.
+    `conditions` tell of its records that cannot be read; the last good ones stay in force."""
 
     name: str
     status: NodeStatus
@@ -52,6 +54,8 @@ class Node:
     gpus: tuple[str, ...] = ()
     allowed_binds: tuple[str, ...] = ()
     allows_privileged: bool = False
+    has_watchdog: bool = False
+    conditions: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -86,11 +90,14 @@ class WorkloadInstance:
     after: tuple[str, ...] = ()
     displaced_by: str = ""
     address: str = ""
+    restarts: int = 0
+    exits: tuple[PastExit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload with its status. `is_deleting`: no longer wanted, but not all confirmed gone."""
+    """A workload with its status. `is_deleting`: no longer wanted, but not all confirmed gone.
+    `conditions` tell of its records that cannot be read; the last good ones stay in force."""
 
     name: str
     namespace: str
@@ -99,6 +106,7 @@ class Workload:
     is_deleting: bool
     spec: WorkloadDefinition | None
     status: WorkloadStatus
+    conditions: tuple[str, ...] = ()
 
 
 def node_of(state: ClusterState, name: str, now: float) -> Node:
@@ -131,6 +139,8 @@ def node_of(state: ClusterState, name: str, now: float) -> Node:
         gpus=report.gpus,
         allowed_binds=report.allowed_binds,
         allows_privileged=report.allows_privileged,
+        has_watchdog=report.has_watchdog,
+        conditions=state.conditions_of(name),
     )
 
 
@@ -144,6 +154,12 @@ def unreachable_seconds(state: ClusterState, name: str, now: float) -> float | N
     report = state.reports.get(name)
     since = state.session_ended_at.get(name, report.seen_at if report else now)
     return max(0.0, now - since)
+
+
+def is_watched(state: ClusterState, name: str) -> bool:
+    """Whether the node has said, when it was last heard of, that a watchdog is at work there."""
+    report = state.reports.get(name)
+    return report is not None and report.record.has_watchdog
 
 
 def is_declared_lost(state: ClusterState, name: str) -> bool:
@@ -207,6 +223,8 @@ def _joined(
         after=assignment.after,
         displaced_by=assignment.displaced_by,
         address=observation.address if observation else "",
+        restarts=observation.restarts if observation else 0,
+        exits=observation.exits if observation else (),
     )
 
 
@@ -242,7 +260,8 @@ def workload_of(state: ClusterState, key: WorkloadKey) -> Workload:
         namespace=key.namespace,
         generation=generation or (status.record.generation if status else 0),
         mod_revision=desired.mod_revision if desired else 0,
-        is_deleting=desired is None,
+        is_deleting=desired is None and state.keys.workload(key) not in state.damaged,
         spec=desired.record.spec if desired else None,
         status=status.record if status else WorkloadStatus(generation),
+        conditions=state.conditions_of(key),
     )

@@ -41,12 +41,22 @@ class Protocol(StrEnum):
 
 
 class OnNodeLost(StrEnum):
-    """What happens to an instance whose node cannot be reached."""
+    """What happens to an instance whose node cannot be reached. Of three things (it never runs
+    twice, it is replaced by itself, it outlives an outage of etcd) each choice gives up one."""
 
     REPLACE = "replace"
-    """At least once: a new attempt elsewhere after `lost_after_seconds`."""
+    """At least once: a new attempt elsewhere after `lost_after_seconds`. The old one may run on
+    beside it until its node is heard of again."""
     WAIT = "wait"
-    """At most once: only after the agent confirms the stop, or a person declares the node lost."""
+    """At most once: only after the agent confirms the stop, or a person declares the node lost.
+    Nothing on the node ever stops it for that."""
+    FENCE = "fence"
+    """At most once, and replaced by itself: a node that is cut off for `lost_after_seconds` stops
+    it, by a watchdog that does not share the agent's fate, and the leader replaces it when that
+    must surely be over. The price: an outage of etcd that lasts so long stops it everywhere. It
+    rests on the watchdog and on the node's clock: where there is no watchdog it is `wait`, one
+    that is killed together with its agent stops nothing, and a machine that is paused as a whole
+    for so long runs it for some milliseconds more when it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,9 @@ class RestartPolicy:
             return 0.0
         doublings = min(failures - 2, 32)
         return min(self.backoff_seconds * 2.0**doublings, self.max_backoff_seconds)
+
+
+DEFAULT_RESTART = RestartPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +220,7 @@ class WorkloadDefinition:
     replicas: int = 1
     labels: dict[str, str] = field(default_factory=dict)
     stop_grace_seconds: float = 10.0
-    restart: RestartPolicy = RestartPolicy()
+    restart: RestartPolicy = DEFAULT_RESTART
     on_node_lost: OnNodeLost = OnNodeLost.REPLACE
     lost_after_seconds: float = 30.0
     placement: Placement = ANYWHERE

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.forecast import CriticalNode, Stranded
-from orchestrator.model.instance import WorkloadInstanceStatus
+from orchestrator.model.instance import FenceTerms, WorkloadInstanceStatus
 from orchestrator.model.keys import InstancePlace, RevisionName
-from orchestrator.model.views import status_of
-from orchestrator.model.workload import OnNodeLost, WorkloadDefinition, WorkloadKey
+from orchestrator.model.views import is_watched, status_of
+from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
 from orchestrator.planning.hypotheses import LoseNode, suppose
-from orchestrator.planning.loss import believed_nodes, is_mass_loss
+from orchestrator.planning.loss import believed_nodes, is_mass_loss, why_kept
 from orchestrator.planning.pins import why_held
 from orchestrator.planning.rehearsal import running_of
 from orchestrator.planning.simulation import Brain, Scene, Simulation, settle
@@ -115,8 +115,8 @@ class Inquiry:
     def _why_stuck(self, place: InstancePlace, at: int) -> str:
         """Why it surely has no other node; empty if it may have one."""
         entry = self.scene.state.workloads[place.instance.workload_key].record
-        if entry.spec.on_node_lost is OnNodeLost.WAIT:
-            return "on_node_lost is `wait`: it is not replaced"
+        if kept := why_kept(entry.spec, self._fence(place)):
+            return f"{kept}: it is not replaced"
         if RevisionName(entry.spec.key, entry.generation) not in self.scene.state.templates:
             return f"the template of generation {entry.generation} is missing"
         if held := why_held(self.scene.state, place):
@@ -124,6 +124,10 @@ class Inquiry:
         shape = self._shape(place)
         is_certain = self._is_plain(shape) and not self._may_displace(shape)
         return "no other node takes it" if is_certain and not self._others(shape, at) else ""
+
+    def _fence(self, place: InstancePlace) -> FenceTerms | None:
+        state = self.scene.state
+        return state.assignments[place].record.fence if is_watched(state, place.node) else None
 
     def _is_plain(self, shape: Shape) -> bool:
         """Whether only what a node itself holds decides if it takes one."""

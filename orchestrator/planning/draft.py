@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from orchestrator.model.actions import Action, DropMove, Forget, Place, Stop
-from orchestrator.model.instance import Assignment, InstanceName, Move, Wanted
+from orchestrator.model.instance import Assignment, FenceTerms, InstanceName, Move, Wanted
 from orchestrator.model.keys import InstancePlace
-from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
+from orchestrator.model.workload import OnNodeLost, WorkloadDefinition, WorkloadKey
 from orchestrator.planning.members import Condition, Member
 
 
@@ -120,6 +120,7 @@ class Draft:
         after: tuple[str, ...] = (),
     ) -> None:
         """Fill the slot on `node`, and forget or stop whom the new attempt replaces."""
+        assert self.spec is not None, "nobody fills a slot of what is not wanted"
         name = self.next_name(vacancy)
         self.note_name(name)
         assignment = Assignment(
@@ -134,6 +135,8 @@ class Draft:
             failed_on=vacancy.failed_on,
             gpus=gpus,
             after=after,
+            restart=self.spec.restart,
+            fence=fence_terms(self.spec),
         )
         if vacancy.replaces is not None:
             self._make_way(vacancy.replaces, name, vacancy.stop_reason)
@@ -165,3 +168,10 @@ class Draft:
         self.waiting.append(reason)
         if until is not None:
             self.wake_at = until if self.wake_at is None else min(self.wake_at, until)
+
+
+def fence_terms(spec: WorkloadDefinition) -> FenceTerms | None:
+    """What the node of an instance of `spec` is to promise, if anything."""
+    if spec.on_node_lost is not OnNodeLost.FENCE:
+        return None
+    return FenceTerms(spec.lost_after_seconds, spec.stop_grace_seconds)

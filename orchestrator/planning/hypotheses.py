@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +54,14 @@ class ApplyWorkload:
 Hypothesis = LoseNode | DrainNode | AddNodes | ScaleWorkload | ApplyWorkload
 
 
+def check_new_nodes(hypotheses: Iterable[Hypothesis]) -> None:
+    """Raises `ConfigError` if one adds none, or all of them too many."""
+    counts = [each.count for each in hypotheses if isinstance(each, AddNodes)]
+    if counts and (min(counts) < 1 or sum(counts) > MAX_NEW_NODES):
+        told = " + ".join(map(str, counts))
+        raise ConfigError(f"{told} new nodes: it must be 1 to {MAX_NEW_NODES}")
+
+
 def suppose(state: ClusterState, hypothesis: Hypothesis, now: float) -> None:
     """Change `state` as if it were so.
 
@@ -102,8 +111,6 @@ def _lose(state: ClusterState, hypothesis: LoseNode, now: float) -> None:
 
 def _add(state: ClusterState, hypothesis: AddNodes, now: float) -> None:
     like, count = hypothesis.like, hypothesis.count
-    if not 1 <= count <= MAX_NEW_NODES:
-        raise ConfigError(f"{count} new nodes: it must be 1 to {MAX_NEW_NODES}")
     _require_node(state, like)
     report = state.reports.get(like)
     if report is None:

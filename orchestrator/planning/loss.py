@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.model.cluster_state import ClusterState
+from orchestrator.model.instance import FenceTerms
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.views import is_declared_lost
 from orchestrator.model.workload import OnNodeLost, WorkloadDefinition
@@ -18,6 +19,10 @@ from orchestrator.planning.members import Condition, Member
 
 MASS_LOSS_FRACTION = 0.55
 """Above this share of unreachable nodes nothing is rescheduled (Kubernetes' threshold)."""
+
+
+FENCE_DRIFT = 1.1
+FENCE_MARGIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,19 @@ def _plan_unreachable(draft: Draft, member: Member, now: float, brake: Brake) ->
         draft.wait(f"{member.name} is stopped as soon as node {node} can be reached")
     if draft.spec is None:
         return
-    hold = hold_on(draft.spec, member.place, member.unreachable_since, now, brake)
+    fence = member.assignment.fence if member.is_watched else None
+    hold = hold_on(draft.spec, member.place, member.unreachable_since, now, brake, fence=fence)
     if hold is not None:
         draft.wait(hold.reason, hold.until)
         return
-    lost_after = f"{draft.spec.lost_after_seconds:g} s"
-    _give_up(draft, member, f"node {node} has been unreachable for {lost_after}")
+    reason = f"node {node} has been unreachable for {draft.spec.lost_after_seconds:g} s"
+    if draft.spec.on_node_lost is OnNodeLost.FENCE:
+        assert fence is not None
+        reason = (
+            f"node {node} has been unreachable for {fenced_after_seconds(fence):g} s, and its"
+            f" watchdog has stopped it after {fence.after_seconds:g} s"
+        )
+    _give_up(draft, member, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +116,56 @@ class Hold:
 
 
 def hold_on(
-    spec: WorkloadDefinition, place: InstancePlace, since: float, now: float, brake: Brake
+    spec: WorkloadDefinition,
+    place: InstancePlace,
+    since: float,
+    now: float,
+    brake: Brake,
+    *,
+    fence: FenceTerms | None,
 ) -> Hold | None:
-    """Whether the instance, unreachable `since` then, may be taken for lost: None if it may."""
+    """Whether the instance, unreachable `since` then, may be taken for lost: None if it may.
+    `fence` is what its node has promised of this very instance and can keep; None: nothing."""
     name, node = place.instance, place.node
-    if spec.on_node_lost is OnNodeLost.WAIT:
+    if why := why_kept(spec, fence):
         return Hold(
-            f"{name} is on node {node}, which cannot be reached; on_node_lost is `wait`: bring the"
-            f" node back, or say `orc declare-lost {node}` once nothing runs there"
+            f"{name} is on node {node}, which cannot be reached; {why}: bring the node back, or"
+            f" say `orc declare-lost {node}` once nothing runs there"
         )
     if brake.reason:
         return Hold(f"{name}: {brake.reason}")
-    due = max(since, brake.patience_since) + spec.lost_after_seconds
+    is_fenced = fence is not None and spec.on_node_lost is OnNodeLost.FENCE
+    patience = fenced_after_seconds(fence) if is_fenced and fence else spec.lost_after_seconds
+    due = max(since, brake.patience_since) + patience
     if now >= due:
         return None
+    surely = " and its watchdog has surely stopped it" if is_fenced else ""
     return Hold(
-        f"{name} is replaced when node {node} has been unreachable for"
-        f" {spec.lost_after_seconds:g} s",
+        f"{name} is replaced when node {node} has been unreachable for {patience:g} s{surely}",
         until=due,
     )
+
+
+def why_kept(spec: WorkloadDefinition, fence: FenceTerms | None) -> str:
+    """Why no time alone makes what is unreachable a lost one; empty if it does."""
+    if spec.on_node_lost is OnNodeLost.WAIT:
+        return "on_node_lost is `wait`"
+    if spec.on_node_lost is OnNodeLost.FENCE and fence is None:
+        return (
+            "on_node_lost is `fence`, but no watchdog of that node has promised to stop it, so that"
+            " it is kept as by `wait`"
+        )
+    return ""
+
+
+def fenced_after_seconds(fence: FenceTerms) -> float:
+    """How long after the end of its node's session an instance surely runs no more.
+
+    The node counts from when it sent its last renewal, which was before the leader can have seen
+    the session end by more than a TTL; the margin is for clocks that do not run alike, and for the
+    watchdog's own time.
+    """
+    return (fence.after_seconds + fence.grace_seconds) * FENCE_DRIFT + FENCE_MARGIN_SECONDS
 
 
 def _give_up(draft: Draft, member: Member, reason: str) -> None:

@@ -9,7 +9,12 @@ from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.instance import Assignment, ExitCause, InstanceObservation, Wanted
 from orchestrator.model.instance import WorkloadInstanceStatus as Status
 from orchestrator.model.keys import InstancePlace
-from orchestrator.model.views import is_declared_lost, observation_of, unreachable_seconds
+from orchestrator.model.views import (
+    is_declared_lost,
+    is_watched,
+    observation_of,
+    unreachable_seconds,
+)
 from orchestrator.model.workload import WorkloadKey
 
 
@@ -29,7 +34,8 @@ class Member:
     """One assigned instance as the planners see it.
 
     `ended_at`: when this process first saw that it had ended. `unreachable_since`: since when
-    it has seen no session of the node. Both on its own monotonic clock.
+    it has seen no session of the node. Both on its own monotonic clock. `is_watched`: its node has
+    said that a watchdog is at work there.
     """
 
     place: InstancePlace
@@ -41,6 +47,7 @@ class Member:
     unreachable_since: float | None = None
     is_node_gone: bool = False
     is_declared_lost: bool = False
+    is_watched: bool = False
 
     @property
     def slot(self) -> int:
@@ -60,8 +67,8 @@ class Member:
 
     @property
     def is_failed(self) -> bool:
-        """Ended by itself, not because its node was shut down in good order."""
-        return self.condition is Condition.FINISHED and self.cause is not ExitCause.NODE_SHUTDOWN
+        """Ended by itself, and not by its node: shut down in good order, or cut off for long."""
+        return self.condition is Condition.FINISHED and not self.cause.is_nodes
 
     @property
     def cause(self) -> ExitCause:
@@ -87,6 +94,7 @@ def _member(state: ClusterState, place: InstancePlace, now: float) -> Member:
         unreachable_since=None if silent is None else now - silent,
         is_node_gone=silent is not None and place.node not in state.reports,
         is_declared_lost=is_declared_lost(state, place.node),
+        is_watched=is_watched(state, place.node),
     )
 
 

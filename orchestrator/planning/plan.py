@@ -21,7 +21,7 @@ from itertools import islice
 from orchestrator.model.actions import Action, Change, Forget, Place, Plan
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.keys import RevisionName
-from orchestrator.model.workload import WorkloadKey
+from orchestrator.model.workload import WorkloadKey, WorkloadTemplate
 from orchestrator.planning.draft import Draft
 from orchestrator.planning.evictions import plan_evictions, plan_void_moves
 from orchestrator.planning.filling import Displacing, Drafts, plan_placements
@@ -130,7 +130,8 @@ def _drafted(
     plan_surplus(draft)
     plan_loss(draft, now, brake)
     plan_restarts(draft, now)
-    plan_rollout(draft)
+    if _template_of(state, draft) is not None:
+        plan_rollout(draft)
     plan_evictions(draft, state, now)
     plan_remains(draft, remains, state, now, brake)
     plan_vacancies(draft)
@@ -145,15 +146,21 @@ def _generation(state: ClusterState, key: WorkloadKey) -> int:
     return status.record.generation if status else 0
 
 
+def _template_of(state: ClusterState, draft: Draft) -> WorkloadTemplate | None:
+    """Without it, nobody may give way to a generation that cannot start."""
+    entry = state.templates.get(RevisionName(draft.key, draft.generation))
+    return entry.record if entry else None
+
+
 def _check_template(state: ClusterState, draft: Draft) -> None:
     """Place nothing whose template is missing; say so when it is not the one in force."""
     if draft.spec is None:
         return
-    template = state.templates.get(RevisionName(draft.key, draft.generation))
+    template = _template_of(state, draft)
     if template is None:
         draft.vacancies.clear()
         draft.wait(f"the template of generation {draft.generation} is missing: apply it again")
-    elif template.record != draft.spec.template():
+    elif template != draft.spec.template():
         draft.wait(
             f"the containers were edited in the store, but generation {draft.generation} is in"
             " force: apply the definition through the API to roll the edit out"

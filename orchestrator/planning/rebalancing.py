@@ -161,7 +161,8 @@ class _Balancing:
         if desired is None or claim.is_leaving or place in state.moves:
             return False
         spec = desired.record.spec
-        if spec.gang or spec.on_node_lost is OnNodeLost.WAIT or why_held(state, place):
+        is_at_most_once = spec.on_node_lost is not OnNodeLost.REPLACE
+        if spec.gang or is_at_most_once or why_held(state, place):
             return False
         is_current = state.assignments[place].record.generation == desired.record.generation
         runs = status_of(state, place) is WorkloadInstanceStatus.RUNNING

@@ -84,4 +84,4 @@ def _hold_on(
         return Hold(f"{name} has lost its assignment; node {node} has yet to clear it away")
     if draft.spec is None:
         return Hold(f"{name} is stopped as soon as node {node} can be reached")
-    return hold_on(draft.spec, place, now - silent, now, brake)
+    return hold_on(draft.spec, place, now - silent, now, brake, fence=None)

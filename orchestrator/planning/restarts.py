@@ -7,7 +7,6 @@ has lived for `reset_after_seconds` on its node's clock ends the row.
 
 from __future__ import annotations
 
-from orchestrator.model.instance import ExitCause
 from orchestrator.model.workload import RestartPolicy
 from orchestrator.planning.draft import Draft, Vacancy
 from orchestrator.planning.members import Condition, Member
@@ -34,8 +33,8 @@ def plan_restarts(draft: Draft, now: float) -> None:
 
 
 def failures_in_a_row(member: Member, policy: RestartPolicy) -> int:
-    """Counting this one; an orderly shutdown of the node is nobody's failure."""
-    if member.cause is ExitCause.NODE_SHUTDOWN:
+    """Counting this one; what its node did to it is not its failure."""
+    if member.cause.is_nodes:
         return member.assignment.failures
     lived = member.observation.lived_seconds if member.observation else 0.0
     return 1 if lived >= policy.reset_after_seconds else member.assignment.failures + 1
@@ -44,7 +43,7 @@ def failures_in_a_row(member: Member, policy: RestartPolicy) -> int:
 def _delay_seconds(draft: Draft, member: Member, failures: int) -> float:
     assert draft.spec is not None
     is_outdated = member.assignment.generation != draft.generation
-    if is_outdated or member.cause is ExitCause.NODE_SHUTDOWN:
+    if is_outdated or member.cause.is_nodes:
         return 0.0
     return draft.spec.restart.delay_seconds(failures)
 

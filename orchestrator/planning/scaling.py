@@ -32,9 +32,16 @@ def plan_confirmed(draft: Draft) -> None:
                 Vacancy(member.slot, why, replaces=member, may_displace=False, prefer=prefer)
             )
             continue
-        draft.forget(member, "stopped and confirmed")
+        draft.forget(member, _confirmed(member))
         why = f"follows {member.name}, stopped because {member.assignment.reason}"
         draft.vacancies.append(Vacancy(member.slot, why, prefer=prefer))
+
+
+def _confirmed(member: Member) -> str:
+    """With what its node has added to why it was to stop."""
+    said = member.observation.reason if member.observation else ""
+    added = said.removeprefix(f"{member.assignment.reason}; ")
+    return "stopped and confirmed" if added == said else f"stopped and confirmed: {added}"
 
 
 def plan_surplus(draft: Draft) -> None:

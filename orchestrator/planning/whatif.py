@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from orchestrator.model.forecast import Forecast
 from orchestrator.planning.findings import findings
-from orchestrator.planning.hypotheses import Hypothesis, suppose
+from orchestrator.planning.hypotheses import Hypothesis, check_new_nodes, suppose
 from orchestrator.planning.simulation import Brain, Scene, settle
 
 
@@ -20,6 +20,7 @@ def simulate(scene: Scene, now: float, brain: Brain, hypotheses: Sequence[Hypoth
 
     Raises what `suppose` does.
     """
+    check_new_nodes(hypotheses)
     after = scene.fork()
     before = after.occupancy.snapshot().copy()
     for hypothesis in hypotheses:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from orchestrator.model.cluster_state import ClusterState
 from orchestrator.model.explanation import Explanation
 from orchestrator.model.instance import Assignment, InstanceName, Wanted
@@ -12,24 +14,53 @@ from orchestrator.planning.draft import Draft
 from orchestrator.planning.filling import failures_by_node
 from orchestrator.planning.members import members_of
 from orchestrator.planning.occupancy import Occupancy
+from orchestrator.planning.pins import pins_of
 from orchestrator.scheduler.protocol import Scheduler, ScheduleRequest, Shape
+
+MAX_HELD_SHOWN = 5
 
 
 def workload_reasons(state: ClusterState, key: WorkloadKey) -> tuple[str, ...]:
     """What is wanted, what there is, and all that waits. Empty if nobody knows the workload."""
     desired, status = state.workloads.get(key), state.statuses.get(key)
+    conditions = state.conditions_of(key)
     if desired is None and status is None:
-        return ()
+        return conditions
     wanted = desired.record.spec.replicas if desired else 0
-    is_deleted = "" if desired else "it was deleted; "
+    is_unread = state.keys.workload(key) in state.damaged
+    is_deleted = "" if desired or is_unread else "it was deleted; "
     if status is None:
-        return (f"{is_deleted}{wanted} replicas wanted; the leader has not seen it yet",)
+        unseen = f"{is_deleted}{wanted} replicas wanted; the leader has not seen it yet"
+        return (unseen, *conditions)
     counts = status.record
     there = (
         f"{counts.running} run, {counts.pending} are starting, {counts.failed} have failed,"
         f" {counts.stopping} are stopping"
     )
-    return (f"{is_deleted}{wanted} replicas wanted: {there}", *counts.waiting)
+    first = f"{is_deleted}{wanted} replicas wanted: {there}"
+    return (first, *conditions, *counts.waiting, *_held(state, key))
+
+
+def _held(state: ClusterState, key: WorkloadKey) -> tuple[str, ...]:
+    """Of slots whose data leave them no choice, which is not so for one more."""
+    desired = state.workloads.get(key)
+    if desired is None:
+        return ()
+    record = desired.record
+    pins_by_slot = {
+        slot: pins
+        for slot in range(record.spec.replicas)
+        if (pins := pins_of(state, key, record.generation, slot))
+    }
+    if not pins_by_slot:
+        return ()
+    told = [
+        f"slot {slot} can be on {pins[0].node} only, which has its volume {pins[0].volume}"
+        for slot, pins in islice(pins_by_slot.items(), MAX_HELD_SHOWN)
+    ]
+    if (rest := len(pins_by_slot) - len(told)) > 0:
+        told.append(f"{rest} more slots can only be where their volumes are")
+    return (*told, "what the nodes say below is for a slot that has no data yet")
 
 
 def instance_reasons(state: ClusterState, place: InstancePlace) -> tuple[str, ...]:
@@ -50,6 +81,8 @@ def instance_reasons(state: ClusterState, place: InstancePlace) -> tuple[str, ..
     if record.failed_on:
         nodes = ", ".join(record.failed_on)
         reasons.append(f"its slot has failed {record.failures} times in a row, on {nodes}")
+    keys = (state.keys.assignment(place), state.keys.observation(place))
+    reasons += [state.damaged[key].sentence for key in keys if key in state.damaged]
     return tuple(reasons)
 
 

@@ -63,7 +63,7 @@ class AgentSettings(ContainerSettings, StoreSettings, HttpSettings):
         default=10,
         ge=2,
         le=3600,
-        description="Seconds until this node counts as unreachable after its agent has died.",
+        description="Seconds until this node is unreachable when its agent hangs or is cut off.",
     )
     labels: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
         default_factory=dict, description="name=value pairs with commas between them."
@@ -92,7 +92,9 @@ class AgentSettings(ContainerSettings, StoreSettings, HttpSettings):
         " than this node has worked for so far.",
     )
     stop_instances_on_exit: bool = Field(
-        default=False, description="Stop this node's instances when the agent is asked to stop."
+        default=False,
+        description="Stop this node's instances when the agent is asked to stop; without it, only"
+        " when the machine goes down.",
     )
 
     @model_validator(mode="after")

@@ -16,9 +16,12 @@ from orchestrator.process.websockets import refusing_redirects
 
 
 @asynccontextmanager
-async def client_session(settings: HttpSettings) -> AsyncIterator[aiohttp.ClientSession]:
+async def client_session(
+    settings: HttpSettings, *, max_connections: int = 100
+) -> AsyncIterator[aiohttp.ClientSession]:
     """A client for the other processes: our own token, their CA, no overall deadline (set one
-    for each call). Raises `ConfigError` if the token file or the CA file will not do.
+    for each call). Calls beyond `max_connections` wait; 0: no limit. Raises `ConfigError` if the
+    token file or the CA file will not do.
 
     With a token, a call that could be overheard fails. Follow no redirects (`allow_redirects`):
     the token would go wherever they lead.
@@ -35,7 +38,7 @@ async def client_session(settings: HttpSettings) -> AsyncIterator[aiohttp.Client
         return await handler(request)
 
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=client_tls(settings.tls_ca_file)),
+        connector=aiohttp.TCPConnector(ssl=client_tls(settings.tls_ca_file), limit=max_connections),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
         middlewares=(with_token, refusing_redirects),
     ) as session:

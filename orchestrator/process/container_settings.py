@@ -84,7 +84,8 @@ class ContainerSettings(ProcessSettings):
         default=0, ge=0, le=65_535, description="Of the instances' network; 0: the uplink's."
     )
     cni_bin_dir: Path | None = Field(
-        default=None, description="Where CNI plugins are; by default where packages put them."
+        default=None,
+        description="Where the plugins of --cni-config are; by default where packages put them.",
     )
     cni_config: FilePath | None = Field(
         default=None, description="A CNI network configuration list to use instead of our own."

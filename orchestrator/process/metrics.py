@@ -57,6 +57,13 @@ class LoopLag:
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._longest_seconds = 0.0
+        longest = Gauge(
+            "orchestrator_event_loop_longest_lag_seconds",
+            "The longest that the event loop has let a sleeper wait since this process began.",
+            registry=registry,
+        )
+        longest.set_function(lambda: self._longest_seconds)
         self._lag = Histogram(
             "orchestrator_event_loop_lag_seconds",
             "How late the event loop woke a sleeper.",
@@ -69,4 +76,6 @@ class LoopLag:
         while True:
             due = self._clock() + LAG_PROBE_SECONDS
             await asyncio.sleep(LAG_PROBE_SECONDS)
-            self._lag.observe(max(0.0, self._clock() - due))
+            lag = max(0.0, self._clock() - due)
+            self._longest_seconds = max(self._longest_seconds, lag)
+            self._lag.observe(lag)

@@ -232,7 +232,7 @@ class ControllerSettings(StoreSettings, HttpSettings):
         default=5,
         ge=2,
         le=3600,
-        description="Seconds until another controller leads after the leader has died.",
+        description="Seconds until another controller leads when the leader hangs or is cut off.",
     )
     full_pass_seconds: float = Field(
         default=30.0,

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.model.errors import ConfigError
+from orchestrator.process.stamp import Stamp
 
 
 def server_tls(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
-    """Raises `ConfigError` for files that are no certificate with its key."""
+    """Whoever connects after the files have been renewed is shown the new certificate; while they
+    are half renewed, the one before. Raises `ConfigError` for files that are no certificate with
+    its key."""
+    listening = current = _server_context(cert_file, key_file)
+    shown = Stamp.of(cert_file)
+
+    def choose(connection: ssl.SSLObject, _name: str, _listening: ssl.SSLContext) -> None:
+        nonlocal current, shown
+        if (stamp := Stamp.of(cert_file)) != shown:
+            with suppress(ConfigError):
+                current, shown = _server_context(cert_file, key_file), stamp
+        connection.context = current
+
+    listening.sni_callback = choose  # asked for each connection, whether it names a server or not
+    return listening
+
+
+def _server_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hmac
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestrator.model.errors import ConfigError
+from orchestrator.process.stamp import Stamp
 
 MIN_TOKEN_LENGTH = 16
 
@@ -27,14 +27,6 @@ def read_tokens(path: Path) -> tuple[str, ...]:
             " `openssl rand -hex 32`"
         )
     return tuple(token.decode() for token in tokens)
-
-
-class Stamp(NamedTuple):
-    """What changes when the file does."""
-
-    modified_ns: int
-    inode: int
-    mode: int
 
 
 class TokenFile:
@@ -58,12 +50,12 @@ class TokenFile:
         return any(hmac.compare_digest(offered, known.encode()) for known in self._tokens)
 
     def _refresh(self) -> None:
-        if self._stamp_now() != self._stamp:
+        if Stamp.of(self._path) != self._stamp:
             with suppress(ConfigError):
                 self._read()
 
     def _read(self) -> None:
-        stamp = self._stamp_now()  # before reading: a change in between is then seen next time
+        stamp = Stamp.of(self._path)
         tokens = read_tokens(self._path)
         if stamp and stamp.mode & 0o007:
             raise ConfigError(f"everybody can read {self._path}: run chmod 600 on it")
@@ -73,11 +65,3 @@ class TokenFile:
                 "one a line: make one with `openssl rand -hex 32`"
             )
         self._tokens, self._stamp = tokens, stamp
-
-    def _stamp_now(self) -> Stamp | None:
-        """None if there is no such file, or none that we may look at."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return Stamp(status.st_mtime_ns, status.st_ino, status.st_mode)

@@ -19,6 +19,7 @@ from orchestrator.runtime.protocol import (
     RuntimeReport,
     Streams,
 )
+from orchestrator.runtime.watching import Trace
 
 Part = ProcessRuntime | OciRuntime
 
@@ -63,7 +64,7 @@ class RuntimeByKind:
         return await (await self._holder(container_id)).status(container_id)
 
     async def list(self) -> Sequence[ContainerStatus]:
-        lists = await asyncio.gather(*(part.list() for part in self._parts))
+        lists = [await part.list() for part in self._parts]  # from memory: nothing to overlap
         return sorted((each for some in lists for each in some), key=lambda each: each.spec.id)
 
     def logs(self, container_id: str, query: LogQuery = ALL_LINES) -> AsyncGenerator[LogLine, None]:
@@ -88,6 +89,13 @@ class RuntimeByKind:
     async def usage(self) -> Sequence[ContainerUsage]:
         measured = await asyncio.gather(*(part.usage() for part in self._parts))
         return sorted((each for some in measured for each in some), key=lambda each: each.id)
+
+    def problem(self) -> str:
+        return next(filter(None, (part.problem() for part in self._parts)), "")
+
+    def trace(self, spec: ContainerSpec) -> Trace:
+        part = self._process if spec.isolation is None else self._oci or self._process
+        return part.trace(spec)
 
     async def close(self) -> None:
         for part in self._parts:

@@ -134,11 +134,15 @@ class ContainerDir:
         return self.path.rename(gone)
 
     def _read(self, name: str, adapter: TypeAdapter[Record]) -> Record | None:
-        """None if it is not there, or is damaged: only a power cut can have done that."""
-        try:
-            return adapter.validate_json((self.path / name).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+        return read_record(self.path / name, adapter)
+
+
+def read_record(path: Path, adapter: TypeAdapter[Record]) -> Record | None:
+    """None if it is not there, or is damaged: only a power cut can have done that."""
+    try:
+        return adapter.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def delete_tree(path: Path) -> None:

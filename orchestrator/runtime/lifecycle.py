@@ -9,10 +9,14 @@ from orchestrator.runtime.protocol import ContainerSpec, ContainerState, Contain
 
 
 class Lifecycle(ABC):
-    """`settled` is set once it runs or never will, `ended` once nothing of it runs."""
+    """`settled` is set once it runs or never will, `ended` once nothing of it runs.
+
+    `outlived_seconds` is the grace after which it was killed, as it had not ended; 0: it was not.
+    """
 
     def __init__(self, spec: ContainerSpec) -> None:
         self.status = ContainerStatus(spec, ContainerState.CREATED)
+        self.outlived_seconds = 0.0
         self.settled = asyncio.Event()
         self.ended = asyncio.Event()
 
@@ -28,6 +32,7 @@ class Lifecycle(ABC):
             async with asyncio.timeout(grace_seconds):
                 await self.ended.wait()
         except TimeoutError:
+            self.outlived_seconds = grace_seconds
             await self.kill()
 
     async def kill(self) -> None:

@@ -56,6 +56,14 @@ def with_last_words(status: ContainerStatus, last_stderr: Callable[[], str]) -> 
     return replace(status, last_stderr=shown(last_stderr()))
 
 
+def with_grace(status: ContainerStatus, outlived_seconds: float) -> ContainerStatus:
+    """See `Lifecycle.outlived_seconds`."""
+    if not outlived_seconds or status.exit_code != 128 + signal.SIGKILL or status.is_oom_killed:
+        return status
+    reason = f"it did not end within {outlived_seconds:g} s of being told to, and was killed"
+    return replace(status, reason=reason, outlived_grace=True)
+
+
 def shown(line: str) -> str:
     """One line of somebody's output, fit for a status: plain, and not long."""
     plain = "".join(filter(str.isprintable, _ESCAPE_SEQUENCE.sub("", line))).strip()

@@ -37,6 +37,7 @@ from orchestrator.runtime.protocol import (
     Streams,
 )
 from orchestrator.runtime.supervised import ProcessLimits, SupervisedContainer
+from orchestrator.runtime.watching import Trace
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
@@ -82,6 +83,12 @@ class ProcessRuntime(HoldingRuntime[SupervisedContainer]):
                 await self.remove(container.status.spec.id)
         versions = {"python": platform.python_version(), "kernel": platform.release()}
         return RuntimeReport(("process",), versions)
+
+    def problem(self) -> str:
+        return ""
+
+    def trace(self, spec: ContainerSpec) -> Trace:
+        return Trace(str(self._root / spec.id))
 
     async def close(self) -> None:
         for container in self._containers.values():

@@ -22,6 +22,7 @@ from orchestrator.model.container import NetworkMode, SharedNamespace, Volume
 from orchestrator.model.instance import PortBinding
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import ContainerConfig
+from orchestrator.runtime.watching import Trace
 
 
 class ContainerState(StrEnum):
@@ -81,7 +82,8 @@ class ContainerStatus:
 
     `exit_code` is 128 + n for signal n, and None while it runs or when nobody saw it end;
     `reason` then says why. `last_stderr` is the line with which it failed, fit to be shown: of one
-    that ended well, or by SIGTERM or SIGKILL, it is empty.
+    that ended well, or by SIGTERM or SIGKILL, it is empty. `outlived_grace`: it had to be killed,
+    as it did not end when it was told to.
     """
 
     spec: ContainerSpec
@@ -94,6 +96,7 @@ class ContainerStatus:
     last_stderr: str = ""
     address: str = ""
     is_oom_killed: bool = False
+    outlived_grace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,15 @@ class ContainerRuntime(Protocol):
 
     async def usage(self) -> Sequence[ContainerUsage]:
         """Of all that run, by id."""
+        ...
+
+    def problem(self) -> str:
+        """Why nothing can be started on this node now, with what to do; empty if it can. Asked
+        often, and answered at once."""
+        ...
+
+    def trace(self, spec: ContainerSpec) -> Trace:
+        """Where a watchdog finds what runs of it, before it is created and ever after."""
         ...
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from orchestrator.runtime.protocol import (
 )
 from orchestrator.runtime.simulated_command import NOT_EXECUTABLE, NOT_FOUND, SimulatedCommand
 from orchestrator.runtime.simulated_host import SimulatedContainer, SimulatedHost, asked_for
+from orchestrator.runtime.watching import Trace
 
 
 class SimulatedRuntime(HoldingRuntime[SimulatedContainer]):
@@ -36,6 +37,12 @@ class SimulatedRuntime(HoldingRuntime[SimulatedContainer]):
     async def init_node(self) -> RuntimeReport:
         self._host.wake = self._woken
         return RuntimeReport(("process",), {"simulated": "1"})
+
+    def problem(self) -> str:
+        return ""
+
+    def trace(self, spec: ContainerSpec) -> Trace:
+        return Trace(spec.id)
 
     async def close(self) -> None:
         if self._host.wake == self._woken:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.runtime.log_files import first_time
-from orchestrator.runtime.outcome import UNSEEN, never_started, with_last_words
+from orchestrator.runtime.outcome import UNSEEN, never_started, with_grace, with_last_words
 from orchestrator.runtime.protocol import (
     ContainerSpec,
     ContainerState,
@@ -20,6 +20,7 @@ from orchestrator.runtime.protocol import (
     LogLine,
     LogQuery,
 )
+from orchestrator.runtime.simulated_watchdog import SimulatedWatchdog
 from orchestrator.runtime.supervisor.log import rfc3339
 
 SIGTERM_CODE = 128 + 15
@@ -100,6 +101,7 @@ class SimulatedContainer(Lifecycle):
             reason=UNSEEN if is_lost else "",
             finished_at=self._host.now(),
         )
+        status = with_grace(status, self.outlived_seconds)
         self.status = with_last_words(status, self._last_stderr)
         self._over()
 
@@ -203,6 +205,7 @@ class SimulatedHost:
         # Timers that an agent's call starts are the machine's: whatever a simulation attaches to
         # the agent's context (that it is frozen, say) must not hold for them.
         self._context = contextvars.copy_context()
+        self.watchdog = SimulatedWatchdog(self)
 
     def start(self, spec: ContainerSpec) -> SimulatedContainer:
         program = self.program_of(spec.argv[0])
@@ -231,6 +234,7 @@ class SimulatedHost:
 
     def reboot(self) -> None:
         """Nothing runs any more, and nobody saw it end. What was starting has left no trace."""
+        self.watchdog.reboot()
         for container in list(self.containers.values()):
             if container.status.state is ContainerState.CREATED:
                 container.schedule(inf, lambda: None)

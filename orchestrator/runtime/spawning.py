@@ -62,7 +62,7 @@ def spawn_command(launch: Launch, standard: tuple[int, int, int]) -> tuple[int, 
             on_failure.callback(os.close, heard)
             pid = os.posix_spawn(
                 sys.executable,
-                _python(ENTERING, str(told), str(teller), str(os.getpid())),
+                python(ENTERING, str(told), str(teller), str(os.getpid())),
                 {**os.environ, MARK: launch.env[MARK]},
                 file_actions=[
                     *((os.POSIX_SPAWN_DUP2, source, fd) for fd, source in enumerate(standard)),
@@ -75,7 +75,7 @@ def spawn_command(launch: Launch, standard: tuple[int, int, int]) -> tuple[int, 
         return pid, heard
 
 
-def _python(program: Path, *arguments: str) -> list[str]:
+def python(program: Path, *arguments: str) -> list[str]:
     """The command line of one of our small programs."""
     return [sys.executable, "-I", "-S", "-X", "utf8", str(program), *arguments]
 
@@ -95,7 +95,7 @@ def _spawn(place: ContainerDir, told: int, inherited: list[int]) -> int:
     said = str(place.path / "supervisor.err")
     return os.posix_spawn(
         sys.executable,
-        _python(PROGRAM, str(place.path), *map(str, inherited)),
+        python(PROGRAM, str(place.path), *map(str, inherited)),
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_DUP2, told, 0),

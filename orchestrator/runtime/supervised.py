@@ -179,6 +179,7 @@ class SupervisedContainer(Lifecycle):
 
     def _exited(self, process: ProcessRecord | None, end: ExitRecord) -> ContainerStatus:
         status = outcome.exited(self.status.spec, process, end)
+        status = outcome.with_grace(status, self.outlived_seconds)
         return outcome.with_last_words(status, lambda: last_line(self.place.path, "stderr"))
 
     def _take_over(self, process: ProcessRecord) -> None:

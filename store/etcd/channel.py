@@ -65,6 +65,7 @@ class Channel:
 
     def __init__(self, endpoint: Endpoint, credentials: Credentials | None, clock: Clock) -> None:
         self.name = endpoint.name
+        self.credentials = credentials
         self._clock = clock
         self._heard_at = clock()
         self._streams: set[Stream] = set()

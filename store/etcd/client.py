@@ -218,6 +218,10 @@ class EtcdStore:
             db_size_bytes=response.dbSize,
             db_size_in_use_bytes=response.dbSizeInUse,
             errors=tuple(response.errors),
+            raft_index=response.raftIndex,
+            raft_applied_index=response.raftAppliedIndex,
+            is_learner=response.isLearner,
+            quota_bytes=response.dbSizeQuota,
         )
 
 

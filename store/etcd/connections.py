@@ -1,7 +1,12 @@
-"""The channels to all members, used through the chooser and checked by the history guard."""
+"""The channels to all members, used through the chooser and checked by the history guard.
+
+grpc asks for a channel's certificates once. So a channel that fails, as it does when they have
+expired, is replaced if its files hold others by then.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -31,8 +36,9 @@ class Connections:
         self.chooser = Chooser(tuple(self.endpoints), clock, rng)
         self.guard = HistoryGuard(clock)
         self.clock = clock
-        self._credentials = tls_files.load(tls) if tls else None
+        self._files = tls_files.CredentialFiles(tls) if tls else None
         self._channels: dict[str, Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     async def call(
@@ -106,6 +112,15 @@ class Connections:
         """A call or stream has ended with `error`: the member's fault unless it refused."""
         if isinstance(error, (Unavailable, OutcomeUnknown)):
             self.chooser.failed(name)
+            self._replace_if_renewed(name)
+
+    def _replace_if_renewed(self, name: str) -> None:
+        channel = self._channels.get(name)
+        if channel and self._files and self._files.read() is not channel.credentials:
+            del self._channels[name]
+            closing = asyncio.create_task(channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def channel(self, name: str | None = None) -> Channel:
         """The channel to the member named, or to the current one."""
@@ -115,7 +130,8 @@ class Connections:
             raise Invalid(f"{chosen!r} is none of the configured etcd endpoints")
         if chosen not in self._channels:
             endpoint = self.endpoints[chosen]
-            self._channels[chosen] = Channel(endpoint, self._credentials, self.clock)
+            credentials = self._files.read() if self._files else None
+            self._channels[chosen] = Channel(endpoint, credentials, self.clock)
         return self._channels[chosen]
 
     def require_open(self) -> None:
@@ -126,4 +142,5 @@ class Connections:
         self._is_closed = True
         for channel in self._channels.values():
             await channel.close()
+        await asyncio.gather(*self._closing)
         self._channels.clear()

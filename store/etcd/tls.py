@@ -1,8 +1,9 @@
-"""TLS towards etcd: which certificates, read and checked once."""
+"""TLS towards etcd: which certificates; read and checked, and again once they have changed."""
 
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,29 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the files held. Static: for a renewed certificate, open a new store."""
+    """What the files held."""
 
     ca: bytes
     certificate: bytes | None
     key: bytes | None
+
+
+class CredentialFiles:
+    """Raises `Invalid` at once if the files will not do; later, what they last held is kept."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._stamps = _stamps(tls)
+        self._current = load(tls)
+
+    def read(self) -> Credentials:
+        """The same object for as long as the files are the same, or half renewed."""
+        stamps = _stamps(self._tls)  # before reading: a change in between is seen next time
+        if stamps != self._stamps:
+            with suppress(Invalid):
+                self._current = load(self._tls)
+                self._stamps = stamps
+        return self._current
 
 
 def load(tls: Tls) -> Credentials:
@@ -41,6 +60,20 @@ def load(tls: Tls) -> Credentials:
     )
     _check(tls)
     return credentials
+
+
+def _stamps(tls: Tls) -> tuple[tuple[int, int] | None, ...]:
+    """What changes when the files do."""
+    paths = (tls.ca, tls.certificate, tls.key)
+    return tuple(_stamp(path) if path else None for path in paths)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
 
 
 def _read(what: str, path: Path) -> bytes:

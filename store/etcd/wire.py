@@ -105,7 +105,8 @@ _MESSAGES = {
     "etcdserverpb.StatusRequest": "",
     "etcdserverpb.StatusResponse": "header:etcdserverpb.ResponseHeader=1 version:string=2"
     " dbSize:int64=3 leader:uint64=4 raftIndex:uint64=5 raftTerm:uint64=6"
-    " raftAppliedIndex:uint64=7 errors:string[]=8 dbSizeInUse:int64=9 isLearner:bool=10",
+    " raftAppliedIndex:uint64=7 errors:string[]=8 dbSizeInUse:int64=9 isLearner:bool=10"
+    " dbSizeQuota:int64=12",
     "etcdserverpb.DefragmentRequest": "",
     "etcdserverpb.DefragmentResponse": "header:etcdserverpb.ResponseHeader=1",
     "etcdserverpb.SnapshotRequest": "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextvars import Context
 from math import inf
 
 from store.errors import Unavailable
@@ -22,7 +23,7 @@ EXPIRY_PAUSE_SECONDS = 0.5
 
 VERSION = "3.5.33"
 
-Observer = Callable[[int, tuple[Event, ...]], None]
+Observer = Callable[[int, tuple[Event, ...]], object]
 
 
 class MemoryCluster:
@@ -50,6 +51,7 @@ class MemoryCluster:
         self.engine = Engine(quota_bytes=quota_bytes, first_revision=first_revision)
         self.hub = WatchHub(self.engine)
         self._rng = rng or random.Random(0)
+        self._context = Context()  # its timers are no client's: see `Link.context`
         self._links: dict[str, Link] = {}
         self._observers: list[Observer] = []
         self._expiry_at = inf
@@ -115,7 +117,9 @@ class MemoryCluster:
             self._progress_timer.cancel()
         if seconds > 0.0:
             loop = asyncio.get_running_loop()
-            self._progress_timer = loop.call_later(seconds, self._notify_progress, seconds)
+            self._progress_timer = loop.call_later(
+                seconds, self._notify_progress, seconds, context=self._context
+            )
 
     def backup(self) -> bytes:
         return self.engine.dump()
@@ -152,7 +156,9 @@ class MemoryCluster:
         self._expiry_at = due
         if due < inf:
             loop = asyncio.get_running_loop()
-            self._expiry_timer = loop.call_later(max(delay_seconds, 0.0), self._expire)
+            self._expiry_timer = loop.call_later(
+                max(delay_seconds, 0.0), self._expire, context=self._context
+            )
 
     def _expire(self) -> None:
         now = self.clock()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
+from contextvars import Context
 from math import inf
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from store.errors import OutcomeUnknown, StoreError, Unavailable
 from store.memory.meanness import Luck, Meanness, Trip
@@ -24,14 +24,15 @@ class Link:
         self.luck = Luck(meanness, rng)
         self.is_stalled = False
         self.watches: dict[MemoryWatch, None] = {}
+        self.context = Context()
+        """Of what happens on the wire: whatever a simulation attaches to a client's own (that it
+        is frozen, say) must not hold for it."""
         self._loses_requests = False
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._undelivered: list[Callable[[], None]] = []
 
     def pause(self) -> None:
         """Requests arrive, but answers and watch responses are held until `resume`."""
         self.is_stalled = True
-        self._flowing.clear()
 
     def cut(self) -> None:
         """As `pause`, and requests do not arrive either: they time out, and are never done."""
@@ -40,7 +41,9 @@ class Link:
 
     def resume(self) -> None:
         self.is_stalled = self._loses_requests = False
-        self._flowing.set()
+        undelivered, self._undelivered = self._undelivered, []
+        for deliver in undelivered:
+            deliver()
         for watch in list(self.watches):
             watch.flush()
 
@@ -49,63 +52,60 @@ class Link:
     ) -> T:
         """Carry `action` to the store, and its answer or refusal back.
 
-        Raises `Unavailable` if nothing was done, `OutcomeUnknown` if that is not known.
+        A request that is on its way arrives, whatever becomes of its sender. Raises `Unavailable`
+        if nothing was done, `OutcomeUnknown` if that is not known.
         """
         trip = self.luck.trip(is_write=is_write)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if trip is None and not self.is_stalled:
-            await _there(0.0, action)
-            return action()
+            self._soon(lambda: _tell(answer, _outcome_of(action)))
+            return await answer
+        trip = trip or Trip()
+        if trip.is_refused:
+            await asyncio.sleep(0)
+            raise Unavailable("the store takes no requests")
+        if not self._loses_requests:
+            self._later(trip.request_seconds, lambda: self._arrive(action, trip, answer))
         try:
-            return await self._travel(action, timeout_seconds, trip or Trip())
+            async with asyncio.timeout(min(timeout_seconds, trip.cut_seconds)):
+                return await answer
         except TimeoutError:
             if is_write:
                 raise OutcomeUnknown("no answer: it may be done, now or later") from None
             raise Unavailable("no answer") from None
 
-    async def _travel(self, action: Callable[[], T], timeout_seconds: float, trip: Trip) -> T:
-        if trip.is_refused:
-            await asyncio.sleep(0)
-            raise Unavailable("the store takes no requests")
-        left = min(timeout_seconds, trip.cut_seconds)
-        request = inf if self._loses_requests else trip.request_seconds
-        if request > left:
-            if request < inf:
-                asyncio.get_running_loop().call_later(request, _unheard, action)
-            await _give_up_after(left)
-        await _there(request, action)
-        answer: T | StoreError
-        try:
-            answer = action()
-        except StoreError as refusal:
-            answer = refusal
-        await self._back(trip.reply_seconds, left - request)
-        if isinstance(answer, StoreError):
-            raise answer
-        return answer
+    def _arrive(self, action: Callable[[], T], trip: Trip, answer: asyncio.Future[T]) -> None:
+        outcome = _outcome_of(action)
+        self._later(trip.reply_seconds, lambda: self._deliver(outcome, answer))
 
-    async def _back(self, reply_seconds: float, left_seconds: float) -> None:
-        if reply_seconds > left_seconds:
-            await _give_up_after(left_seconds)
-        await asyncio.sleep(reply_seconds)
+    def _deliver(self, outcome: T | StoreError, answer: asyncio.Future[T]) -> None:
         if self.is_stalled:
-            async with asyncio.timeout(left_seconds - reply_seconds):
-                await self._flowing.wait()
+            self._undelivered.append(lambda: _tell(answer, outcome))
+        else:
+            _tell(answer, outcome)
+
+    def _soon(self, happens: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(happens, context=self.context)
+
+    def _later(self, seconds: float, happens: Callable[[], None]) -> None:
+        if seconds == 0.0:
+            self._soon(happens)
+        elif seconds < inf:
+            asyncio.get_running_loop().call_later(seconds, happens, context=self.context)
 
 
-async def _there(seconds: float, action: Callable[[], object]) -> None:
-    """A request that is on its way arrives even if its sender is cancelled meanwhile."""
+def _outcome_of(action: Callable[[], T]) -> T | StoreError:
     try:
-        await asyncio.sleep(seconds)
-    except asyncio.CancelledError:
-        asyncio.get_running_loop().call_soon(_unheard, action)
-        raise
+        return action()
+    except StoreError as refusal:
+        return refusal
 
 
-def _unheard(action: Callable[[], object]) -> None:
-    with suppress(StoreError):
-        action()
-
-
-async def _give_up_after(seconds: float) -> NoReturn:
-    await asyncio.sleep(seconds)
-    raise TimeoutError
+def _tell(answer: asyncio.Future[T], outcome: T | StoreError) -> None:
+    """Unless nobody waits for it any more."""
+    if answer.done():
+        return
+    if isinstance(outcome, StoreError):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -162,7 +162,11 @@ class MemoryWatch:
         due = loop.time() + delay
         self._last_due = max(self._last_due, due)
         self._travelling.append(response)
-        loop.call_at(self._last_due, lambda: self._arrive(self._travelling.popleft()))
+        loop.call_at(
+            self._last_due,
+            lambda: self._arrive(self._travelling.popleft()),
+            context=self._link.context,
+        )
 
     def _arrive(self, response: WatchResponse | StoreError) -> None:
         if self._is_broken:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,10 +15,11 @@ from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import WorkloadInstance
 from orchestrator.model.workload import OnNodeLost
 from orchestrator.runtime.supervisor.launch import MARK
+from orchestrator.simulation.judging import violations
 from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.operator import Operator, operating, pid_of, pids_of, script, until, workload
-from tests.support.orc_process import OrcProcess, end_all_of, processes_of
-from tests.support.store_history import history_at, violations
+from tests.support.orc_process import OrcProcess, end_all_of, environment_of, processes_of
+from tests.support.store_history import history_at
 
 EXITS_ON_REQUEST = "trap 'exit 3' USR1; while :; do sleep 0.05; done"
 
@@ -49,9 +51,9 @@ def on(node: str, instances: list[WorkloadInstance]) -> list[WorkloadInstance]:
 def containers_of(cluster: LocalCluster, workload: str) -> list[str]:
     """`slot.attempt` of all processes that run for it on any node, as the kernel knows them."""
     directories = (
-        process.environ()[MARK].rpartition("/")[2].split(".")
-        for process in processes_of(cluster.path)
-        if MARK in process.environ()
+        environment[MARK].rpartition("/")[2].split(".")
+        for environment in map(environment_of, processes_of(cluster.path))
+        if MARK in environment
     )
     return sorted(f"{parts[2]}.{parts[3]}" for parts in directories if parts[1] == workload)
 
@@ -196,6 +198,26 @@ async def test_an_agent_that_takes_its_instances_along_leaves_none_behind(
     del cluster.agents["n4"]
     await operator.delete("taken")
     await operator.api.delete_node("n4")
+
+
+async def test_instances_are_stopped_in_good_order_when_the_machine_goes_down(
+    cluster: LocalCluster, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = tmp_path / "systemctl"
+    manager.write_text("#!/bin/sh\necho stopping\n")
+    manager.chmod(0o755)
+    agent = cluster.add_agent("n5", "--lease-ttl-seconds=3")
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        agent.start()
+    await operator.apply(workload("sunk", replicas=4))
+    assert on("n5", await operator.running("sunk", 4))
+    assert agent.stop() == 0
+    assert processes_of(cluster.data_dir("n5")) == []
+    await elsewhere(operator, "sunk", 4, "n5")
+    del cluster.agents["n5"]
+    await operator.delete("sunk")
+    await operator.api.delete_node("n5")
 
 
 async def test_a_second_agent_of_the_same_name_is_refused(

@@ -14,7 +14,7 @@ import random
 import signal
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,11 +41,14 @@ PEACE_SECONDS = (0.2, 2.0)
 GONE_SECONDS = 30.0
 BRIDGE = "orcsoak"
 
+Lane = tuple[Subjects, random.Random]
+
 
 class Soak:
     def __init__(self, ground: Ground, registry: Registry, runtime: str, seed: int) -> None:
         self._ground = ground
         self._seed = seed
+        self._rng = random.Random(f"{seed}.harm")
         self._subjects: dict[str, Subject] = {}
         self._is_over = False
         self._starts_left = 0
@@ -72,24 +75,36 @@ class Soak:
         image = (await self.lives.ask("pull", image=self._image))["pinned"]
         before = self._ground.all()
         assert await self.lives.finish() == 0
-        self._starts_left = starts
+        lanes = [self._lane_of(number, image) for number in range(LANES)]
+        of_the_last = starts // 5
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.lives.die_again_and_again(lambda: self._is_over))
-            tasks.create_task(self._do_harm(random.Random(f"{self._seed}.harm")))
-            tasks.create_task(self._keep_busy(image))
+            tasks.create_task(self._keep_busy(lanes, starts - of_the_last))
         await self.lives.live_on()
+        await self._keep_busy(lanes, of_the_last)  # nobody sweeps after this life
         await self._until_all_is_as(before)
         assert await self.lives.finish() == 0
         self._check_that_none_ran_twice()
 
-    async def _keep_busy(self, image: str) -> None:
-        async with asyncio.TaskGroup() as lanes:
-            for number in range(LANES):
-                rng = random.Random(f"{self._seed}.{number}")
-                lanes.create_task(self._lane(Subjects(image, self._ground.mark, number, rng), rng))
+    def _lane_of(self, number: int, image: str) -> Lane:
+        rng = random.Random(f"{self._seed}.{number}")
+        return Subjects(image, self._ground.mark, number, rng), rng
+
+    async def _keep_busy(self, lanes: Sequence[Lane], starts: int) -> None:
+        """With harm to containers."""
+        self._starts_left = starts
+        harming = asyncio.create_task(self._do_harm())
+        try:
+            async with asyncio.TaskGroup() as working:
+                for subjects, rng in lanes:
+                    working.create_task(self._work(subjects, rng))
+        finally:
+            harming.cancel()
+            with suppress(asyncio.CancelledError):
+                await harming
         self._is_over = True
 
-    async def _lane(self, subjects: Subjects, rng: random.Random) -> None:
+    async def _work(self, subjects: Subjects, rng: random.Random) -> None:
         while self._starts_left > 0:
             instance = subjects.next()
             self._starts_left -= len(instance)
@@ -143,14 +158,16 @@ class Soak:
             assert not subject.is_gone
             assert status.spec == subject.spec
             assert status.state in {ContainerState.RUNNING, ContainerState.EXITED}
-            if status.state is ContainerState.EXITED:
+            was_given_up = subject.is_going and not subject.is_created
+            if status.state is ContainerState.EXITED and not was_given_up:
                 subject.check_status(status)
         lives = self._ground.lives()
         assert not lives or max(lives.values()) == 1
         assert not any(self._subjects[each].is_gone for each in lives)
 
-    async def _do_harm(self, rng: random.Random) -> None:
-        while not self._is_over:
+    async def _do_harm(self) -> None:
+        rng = self._rng
+        while True:
             await asyncio.sleep(rng.uniform(*PEACE_SECONDS))
             by_program = defaultdict(list)
             for each in self._ground.processes():

@@ -259,29 +259,34 @@ async def test_a_plugin_that_hangs(made: ContainerCluster, operator: Operator, p
 
 
 async def test_an_agent_without_its_programs_says_which_one_it_misses(
-    made: ContainerCluster, tmp_path: Path
+    made: ContainerCluster, path: Path, tmp_path: Path
 ) -> None:
+    theirs = path / "theirs.conflist"
     stranger = tmp_path / "stranger"
     stranger.write_text("#!/bin/sh\necho 'stranger 9.1, under the GNU GPL version 3 or later'\n")
     stranger.chmod(0o755)
+    crun = shutil.which("crun")
     wrong = {
         "--oci-runtime=/no/such": "error: the OCI runtime '/no/such' is not there",
         f"--oci-runtime={stranger}": f"error: {stranger} does not work as the OCI runtime",
         "--conmon=/no/such": "error: conmon '/no/such' is not there",
         f"--conmon={stranger}": f"error: {stranger} does not work as conmon",
+        f"--conmon={crun}": f"error: {crun} is no conmon, but says that it is crun",
         "--skopeo=/no/such": "error: there is no '/no/such' to pull images with",
-        f"--cni-bin-dir={tmp_path}": "error: there is no CNI plugin bridge in",
+        f"--cni-config={theirs} --cni-bin-dir=/no": "error: there is no CNI plugin bridge in /no",
         "--bridge=orct1": "error: another agent on this machine has the bridge orct1",
     }
 
-    def started(number: int, flag: str) -> str:
+    def started(number: int, flags: str) -> str:
         own = (f"--node=other{number}", f"--data-dir={tmp_path / str(number)}", "--bridge=orct9")
         run_dir = f"--run-dir=/run/{made.mark}/other{number}"
         etcd = f"--etcd-endpoints={made.cluster.etcd.endpoints[0]}"
         bind = f"--bind=127.0.0.1:{free_port()}"
-        said = run_orc_process("agent", etcd, bind, *own, run_dir, "--oci-runtime=crun", flag)
+        said = run_orc_process(
+            "agent", etcd, bind, *own, run_dir, "--oci-runtime=crun", *flags.split()
+        )
         assert said.returncode == 1, said.stderr
         return said.stderr.splitlines()[-1]
 
-    for number, (flag, sentence) in enumerate(wrong.items()):
-        assert (await asyncio.to_thread(started, number, flag)).startswith(sentence)
+    for number, (flags, sentence) in enumerate(wrong.items()):
+        assert (await asyncio.to_thread(started, number, flags)).startswith(sentence)

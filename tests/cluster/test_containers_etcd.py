@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from orchestrator.simulation.judging import created_attempts, violations
 from store.etcd import EtcdStore
 from tests.support.etcd import wheel_binary
 from tests.support.etcd_containers import ContainedEtcd, EtcdContainer, build_image, engine
 from tests.support.local_cluster import LocalCluster
 from tests.support.operator import Operator, operating, pids_of, until, workload
-from tests.support.store_history import created_attempts, history_at, store_at, violations
+from tests.support.store_history import history_at, store_at
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,8 @@ async def fill_up(store: EtcdStore) -> None:
 
 async def test_an_etcd_out_of_space_stops_nothing_and_can_be_recovered(tmp_path: Path) -> None:
     etcd = etcd_at(tmp_path, f"--quota-backend-bytes={QUOTA_BYTES}")
-    with LocalCluster(tmp_path, etcd, controllers=2, agents=1) as cluster:
+    by_hand = ["--no-etcd-upkeep"]
+    with LocalCluster(tmp_path, etcd, controllers=2, agents=1, controller_flags=by_hand) as cluster:
         late = cluster.add_agent("late")
         async with operating(cluster.client()) as operator, store_at(etcd) as store:
             await operator.apply(workload("full", replicas=4))

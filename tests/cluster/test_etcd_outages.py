@@ -12,10 +12,11 @@ import pytest
 from orchestrator.cli.errors import NotNow
 from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import WorkloadInstance
+from orchestrator.simulation.judging import violations
 from tests.support.etcd import EtcdCluster, EtcdMember
 from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.operator import Operator, key_of, operating, pid_of, pids_of, until, workload
-from tests.support.store_history import history_at, violations
+from tests.support.store_history import history_at
 
 TTL = "--lease-ttl-seconds=3"
 OUTAGE_SECONDS = 8.0

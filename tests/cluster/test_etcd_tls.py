@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from store.errors import Invalid, PermissionDenied, Unavailable
 from store.etcd import EtcdStore, Tls
+from store.patience import Patience
 from store.values import Compare, RangeOp, Target, Txn
 from tests.support.certificates import Authority, KeyPair
 from tests.support.etcd import EtcdCluster, ServerTls, etcd_of
@@ -67,6 +70,31 @@ async def test_a_server_of_an_unknown_authority_is_not_trusted(
     with pytest.raises(Unavailable, match=r"(?i)certificate"):
         await get(store, "/a")
     await store.close()
+
+
+async def test_renewed_certificates_are_taken_up_when_the_connection_breaks(
+    secured: EtcdCluster, authority: Authority, tmp_path: Path
+) -> None:
+    store = EtcdStore(secured.endpoints, tls=tls_of(authority, authority.issue("client")))
+    watch = Listener(store.watch("/a"))
+    await watch.created()
+    renewed = Authority(tmp_path / "tls")
+    renewed.issue("server")
+    renewed.issue("client")
+    (member,) = secured.members
+    member.kill()
+    member.start()
+    with pytest.raises(Unavailable):
+        await watch.response()
+    await until_answered(store)
+    await put(store, "/a", b"1")
+    await store.close()
+
+
+async def until_answered(store: EtcdStore) -> None:
+    async for attempt in Patience(time.monotonic, random.Random(1), 10.0).retrying(Unavailable):
+        with attempt:
+            await get(store, "/a")
 
 
 def damaged(path: Path) -> Path:

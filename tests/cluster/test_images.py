@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.model import errors
 from orchestrator.model.container import PullPolicy
+from orchestrator.runtime.images import skopeo
 from orchestrator.runtime.images.node_images import NodeImages
 from orchestrator.runtime.images.terms import RegistryTerms
 from tests.support.certificates import Authority
@@ -255,3 +256,14 @@ async def test_a_new_agent_finds_the_images_of_the_last_one(
 async def test_without_skopeo_there_are_no_images(tmp_path: Path) -> None:
     with pytest.raises(errors.RuntimeError, match="install skopeo"):
         await opened(tmp_path / "images", RegistryTerms(skopeo=str(tmp_path / "skopeo")))
+
+
+async def test_a_skopeo_that_hangs_is_not_taken_for_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "skopeo"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(skopeo, "PROBE_SECONDS", 0.1)
+    with pytest.raises(errors.RuntimeError, match=rf"^{program} took longer than 0.1 seconds$"):
+        await opened(tmp_path / "images", RegistryTerms(skopeo=str(program)))

@@ -20,6 +20,7 @@ from orchestrator.local.data_dir import DataDir
 from orchestrator.local.record import read_record
 from tests.support.etcd import EtcdCluster, cluster_binary, wheel_binary
 from tests.support.local import ORC, LocalUp
+from tests.support.orc_process import argv_of
 from tests.support.terminal import CTRL_C, Terminal
 
 pytestmark = pytest.mark.slow
@@ -49,12 +50,7 @@ def etcd_endpoint(tmp_path: Path) -> Iterator[str]:
 
 def living_of(local: LocalUp) -> list[str]:
     """Command lines that still name this cluster's directory."""
-    lines = []
-    for process in psutil.process_iter():
-        try:
-            lines.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
+    lines = [" ".join(argv_of(process)) for process in psutil.process_iter()]
     return [line for line in lines if str(local.data_dir) in line]
 
 

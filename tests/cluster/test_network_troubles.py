@@ -10,12 +10,14 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.model import errors
+from orchestrator.runtime.network import links
 from orchestrator.runtime.network.node_network import NodeNetwork
 from tests.support.own_network import own_network
 from tests.support.sandboxes import (
@@ -23,6 +25,7 @@ from tests.support.sandboxes import (
     Nodes,
     ask,
     binding,
+    output,
     rules_of_host,
     serving,
 )
@@ -159,14 +162,14 @@ async def test_a_plugin_of_an_agent_that_is_gone_is_ended_before_the_sweep(
 ) -> None:
     pids = tmp_path / "pids"
     program(bin_dir / "host-local", HANGS.format(pids=pids))
-    await nodes.open(cni_bin_dir=bin_dir)
+    await nodes.open(conflist=conflist(tmp_path), cni_bin_dir=bin_dir)
     with nodes.start_life("a") as life:
         try:
             await until(lambda: pids.exists() and len(pids.read_text().split()) > 1)
         finally:
             life.kill()
     assert any(map(runs, pids.read_text().split()))
-    network = await nodes.open(cni_bin_dir=nodes.bin_dir)
+    network = await nodes.open(cni_bin_dir=nodes.bin_dir, conflist=None)
     assert not any(map(runs, pids.read_text().split()))
     await nodes.until_nothing_is_left()
     await network.join(ONE)
@@ -322,3 +325,44 @@ async def test_a_bridge_is_one_agents_at_a_time(nodes: Nodes, tmp_path: Path) ->
     nodes.close()
     await other.open(())
     other.close()
+
+
+@pytest.mark.parametrize("cidr", ["10.117.0.0/20", "10.117.3.0/24", "10.0.0.0/8"])
+async def test_a_range_is_one_agents_at_a_time(nodes: Nodes, tmp_path: Path, cidr: str) -> None:
+    await nodes.open()
+    terms = replace(
+        nodes.terms,
+        bridge=f"{nodes.terms.bridge[:9]}x",
+        cidr=IPv4Network(cidr),
+        namespace_dir=tmp_path / "others-netns",
+    )
+    other = NodeNetwork(tmp_path / "others-state", terms)
+    with pytest.raises(errors.RuntimeError, match=f"{cidr}, overlaps with 10.117.0.0/20, .*agent"):
+        await other.open(())
+    nodes.close()
+    await other.open(())
+    other.close()
+
+
+async def test_a_bridge_that_is_named_no_more_goes_with_its_last_sandbox(nodes: Nodes) -> None:
+    former = nodes.terms.bridge
+    one = await (await nodes.open()).join(ONE)
+    with pytest.raises(errors.RuntimeError, match=f"where {former} leads on this machine"):
+        await nodes.open(ONE, bridge=f"{former[:9]}x")
+    network = await nodes.open(ONE, cidr=IPv4Network("10.118.0.0/20"))
+    assert await network.join(ONE) == one
+    await network.leave(ONE)
+    await nodes.open(cidr=IPv4Network("10.117.0.0/20"))
+    assert former not in links.links()
+    assert f"ORC-{former}-" not in output("iptables-save")
+    assert not (nodes.state_dir / "leases" / former).exists()
+
+
+async def test_an_interface_that_is_not_ours_survives_a_new_name(nodes: Nodes) -> None:
+    former = nodes.terms.bridge
+    await nodes.open()
+    nodes.close()
+    links.delete(former)
+    output("ip", "link", "add", former, "type", "bridge")
+    await nodes.open(bridge=f"{former[:9]}x")
+    assert former in links.links()

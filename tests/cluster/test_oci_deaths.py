@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from orchestrator.model import errors
-from orchestrator.runtime.oci.place import OciDir
+from orchestrator.runtime.oci.runtime import RUN
 from orchestrator.runtime.oci.verdict import UNSEEN
 from orchestrator.runtime.protocol import ContainerState
 from tests.support.containers import DEADLINE_SECONDS, until, until_exited
@@ -27,6 +29,13 @@ COUNT = "n=0; while [ $n -lt 60 ]; do echo line $n; n=$((n+1)); sleep 0.01; done
 COUNTED = [f"line {n}" for n in range(60)]
 KILLED = "ended by SIGKILL (exit code 137)"
 """The kernel tells as long as nobody has reaped it."""
+
+DEADLY = """\
+#!/bin/sh
+for word; do [ ! -e "${{0%/*}}/$word" ] || exec kill -9 $PPID; done
+exec {runtime} "$@"
+"""
+"""A runtime: who calls it dies of a word that there is a file of, and nothing is done."""
 
 LATEST_DEATH_SECONDS = 0.4
 """A start takes about a tenth of that, on a quiet machine."""
@@ -50,7 +59,7 @@ def as_json(world: OciWorld, container_id: str, command: str) -> str:
 
 
 def conmon_pid(world: OciWorld, container_id: str) -> int:
-    record = OciDir(world.root / container_id).supervisor()
+    record = world.place(container_id).supervisor()
     assert record is not None
     return record.pid
 
@@ -125,6 +134,26 @@ async def test_all_killed_while_no_agent_was_there(oci_world: OciWorld) -> None:
     assert oci_world.left_over() == []
 
 
+async def test_after_a_reboot_it_is_seen_to_have_ended_and_its_log_is_there(
+    oci_world: OciWorld,
+) -> None:
+    runtime = await oci_world.open()
+    status = await runtime.create(oci_world.shell(ONE, "echo one; exec sleep 1000"))
+    await until_printed(runtime, ONE, "one")
+    await runtime.close()
+    assert status.pid is not None
+    for pid in (conmon_pid(oci_world, ONE), status.pid):
+        await asyncio.to_thread(kill_and_wait, os.pidfd_open(pid))
+    for name in (RUN, Path(oci_world.terms.runtime).name):  # what is below /run is lost
+        shutil.rmtree(oci_world.run_dir / name)
+    again = await oci_world.open()
+    ended = await until_exited(again, ONE)
+    assert (ended.exit_code, ended.reason) in ((None, UNSEEN), (137, KILLED))
+    assert await printed(again, ONE) == ["one"]
+    assert not (oci_world.root / ONE / "upper").exists()
+    assert oci_world.left_over() == []
+
+
 async def test_container_that_was_only_created_is_cleaned_away(oci_world: OciWorld) -> None:
     runtime = await oci_world.open()
     await runtime.create(oci_world.spec(ONE, "run"))
@@ -133,6 +162,24 @@ async def test_container_that_was_only_created_is_cleaned_away(oci_world: OciWor
     (oci_world.root / "default.web.1.1.main").mkdir()
     again = await oci_world.open()
     assert await again.list() == []
+    assert oci_world.left_over() == []
+
+
+async def test_agent_killed_while_it_clears_such_a_one_away_does_not_take_it_for_one_that_ran(
+    oci_world: OciWorld,
+) -> None:
+    script = oci_world.directory / "runtime"
+    script.write_text(DEADLY.format(runtime=shutil.which(oci_world.terms.runtime)))
+    script.chmod(0o755)
+    installed, oci_world.terms = oci_world.terms, replace(oci_world.terms, runtime=str(script))
+    for word, specs in (("start", [as_json(oci_world, ONE, "run")]), ("delete", [])):
+        (oci_world.directory / word).touch()
+        with agent_process(oci_world, *specs) as agent:
+            assert await asyncio.to_thread(agent.wait) == -signal.SIGKILL
+        (oci_world.directory / word).unlink()
+    oci_world.terms = installed
+    runtime = await oci_world.open()
+    assert await runtime.list() == []
     assert oci_world.left_over() == []
 
 
@@ -157,7 +204,9 @@ async def test_agent_killed_at_any_moment_of_a_start_leaves_a_container_or_nothi
 async def test_runtime_that_disappears_stops_nothing(oci_world: OciWorld) -> None:
     runtime = await oci_world.open_with_own_program()
     before = await runtime.create(oci_world.spec(ONE, "run"))
+    assert runtime.problem() == ""
     oci_world.program.unlink()
+    assert runtime.problem().startswith(f"{oci_world.program} has disappeared from the node")
     with pytest.raises(errors.RuntimeError, match=r"disappeared|could not start it"):
         await runtime.create(oci_world.spec("default.web.1.1.main", "run"))
     assert await runtime.status(ONE) == before

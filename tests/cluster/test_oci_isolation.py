@@ -18,6 +18,7 @@ from orchestrator.model.container import (
     Security,
     SharedNamespace,
 )
+from orchestrator.runtime import syscalls
 from orchestrator.runtime.images.config import ImageConfig
 from orchestrator.runtime.oci.capabilities import ALL, DEFAULT
 from orchestrator.runtime.protocol import ContainerRuntime, ContainerSpec, ExecRequest
@@ -227,6 +228,24 @@ async def test_root_may_be_somebody_else_on_the_node(oci_world: OciWorld) -> Non
     assert (await printed(runtime, ONE))[:3] == ["0", "0", "0"]
     written = oci_world.root / ONE / "upper" / "x"
     assert written.stat().st_uid == oci_world.terms.user_ids_from
+
+
+async def test_it_starts_where_run_is_mounted_as_systemd_does(oci_world: OciWorld) -> None:
+    """What is mounted in a user namespace keeps the flags of what it came from."""
+    oci_world.run_dir.mkdir()
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    syscalls.mount("tmpfs", str(oci_world.run_dir), "tmpfs", flags, "mode=0755")
+    try:
+        runtime = await oci_world.open()
+        spec = oci_world.shell(ONE, "cat /etc/hostname", security=Security(read_only_root=True))
+        is_mapped = oci_world.terms.runtime != "youki"
+        await runtime.create(_isolated(spec, user_namespace=is_mapped))
+        await until_exited(runtime, ONE)
+        assert await printed(runtime, ONE) == ["web-0"]
+        await runtime.remove(ONE)
+        await runtime.close()
+    finally:
+        syscalls.unmount(str(oci_world.run_dir), syscalls.MNT_DETACH)
 
 
 async def test_command_beside_it_may_do_no_more_than_it(oci_world: OciWorld) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.runtime.oci.place import OciDir
 from orchestrator.runtime.protocol import LogQuery
 from tests.support.containers import until_exited
 from tests.support.oci import OciWorld, kill_and_wait, printed
@@ -69,7 +68,7 @@ async def test_bound_holds_while_no_agent_is_there(world: OciWorld) -> None:
     await runtime.create(
         world.spec(ONE, f"until [ -e released ]; do usleep 5000; done; {paced(300)}")
     )
-    record = OciDir(world.root / ONE).supervisor()
+    record = world.place(ONE).supervisor()
     assert record is not None
     monitor = os.pidfd_open(record.pid)
     await runtime.close()

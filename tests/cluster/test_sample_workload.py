@@ -15,7 +15,7 @@ from orchestrator.model.workload import WorkloadDefinition
 from tests.support.local_cluster import LocalCluster
 from tests.support.operator import Operator, pid_of, until
 from tests.support.orc_process import ROOT
-from tests.support.store_history import revision_at
+from tests.support.store_history import wishes_at
 
 SAMPLE = ROOT / "deploy" / "examples" / "web.yaml"
 
@@ -85,6 +85,6 @@ async def test_applying_the_same_again_writes_nothing(
 ) -> None:
     assert (await operator.apply(sample("same"))).outcome == "created"
     await operator.running("same", 3)
-    before = await revision_at(calm.etcd)
+    before = await wishes_at(calm.etcd)
     assert (await operator.apply(sample("same"))).outcome == "unchanged"
-    assert await revision_at(calm.etcd) == before
+    assert await wishes_at(calm.etcd) == before

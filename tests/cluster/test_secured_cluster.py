@@ -109,6 +109,29 @@ async def test_a_workload_runs_and_its_log_comes_from_the_agent(secured: Secured
         await operator.delete("secret")
 
 
+async def test_the_standby_and_the_leader_hold_their_connections_as_securely(
+    secured: Secured,
+) -> None:
+    controllers = secured.cluster.controllers.values()
+
+    async def are_held() -> bool:
+        logs = [controller.said() for controller in controllers]
+        return any("will be noticed at once" in log for log in logs) and any(
+            "orchestrator_leader_met_nodes 1.0" in metrics_of(secured, each.url)
+            for each in controllers
+        )
+
+    await until(are_held)
+
+
+def metrics_of(secured: Secured, url: str) -> str:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{url}/metrics", headers=headers)
+    with urllib.request.urlopen(request, timeout=10.0, context=secured.tls) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
 @pytest.mark.parametrize("path", ["/v1/nodes", "/metrics"])
 @pytest.mark.parametrize("process", ["c1", "n1"])
 def test_without_the_token_nothing_is_told(secured: Secured, process: str, path: str) -> None:

@@ -45,7 +45,7 @@ async def test_a_shell_on_a_terminal(calm: LocalCluster, operator: Operator) -> 
         with Terminal(arguments, orc_environment()) as terminal:
             terminal.read_until("ready> ", LIMIT_SECONDS)
             terminal.press(b"echo $ORC_WORKLOAD $(stty size) $TERM\n")
-            terminal.read_until(r"\nshelly 50 160 xterm\r", LIMIT_SECONDS)
+            terminal.read_until(r"\nshelly 50 160 xterm\s+ready> ", LIMIT_SECONDS)
             terminal.resize(40, 100)
             terminal.press(b"echo go; sleep 1000\n")
             terminal.read_until(r"\ngo\r", LIMIT_SECONDS)

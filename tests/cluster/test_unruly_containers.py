@@ -21,7 +21,6 @@ from tests.support.container_cluster import (
     on_node,
     serves,
     until_orc_tells,
-    until_told,
 )
 from tests.support.operator import Operator, operating, pid_of, pids_of, until
 from tests.support.orc_process import run_orc_process
@@ -126,11 +125,16 @@ async def test_the_runtime_disappears_while_containers_run_and_comes_back(
 ) -> None:
     await operator.apply(replace(shell(made, "steady", "sleep 100000"), replicas=2))
     steady = await operator.running("steady", 2)
+    server = f"--server={','.join(made.cluster.servers)}"
+
+    async def is_told() -> bool:
+        node = await asyncio.to_thread(run_orc_process, server, "describe", "node", NODE)
+        return "NotReady" in node.stdout and "has disappeared from the node" in node.stdout
+
     (path / "crun").rename(path / "elsewhere")
     try:
         await operator.apply(shell(made, "late", "sleep 100000"))
-        gone = "has disappeared from the node"
-        await until_told(operator, "late", gone)
+        await until(is_told)
         assert pids_of(await operator.running("steady", 2)) == pids_of(steady)
         await operator.delete("steady")
         assert not any(map(psutil.pid_exists, pids_of(steady).values()))

@@ -138,6 +138,8 @@ async def test_stop_kills_what_is_deaf_after_the_grace(
     status = await runtime.status(ONE)
     assert status is not None
     assert (status.state, status.exit_code) == (ContainerState.EXITED, 128 + 9)
+    assert status.outlived_grace
+    assert status.reason == "it did not end within 0.1 s of being told to, and was killed"
 
 
 async def test_stop_may_be_repeated(world: World, runtime: ContainerRuntime) -> None:

@@ -19,7 +19,8 @@ from orchestrator.model.views import observation_of
 from orchestrator.model.workload import ContainerConfig, WorkloadDefinition
 from orchestrator.planning.occupancy import Occupancy
 from orchestrator.scheduler.protocol import ScheduleRequest
-from tests.support.planned_cluster import PlannedCluster, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster
 from tests.support.reference_preemption import ReferenceDisplacer
 
 NAMES = tuple("abcdefgh")

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import Compacted
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import CALM, Meanness
@@ -14,7 +15,6 @@ from store.mirror import Batch, Version
 from store.protocol import Store
 from store.values import DeleteOp, Op, PutOp, RangeOp, Txn, prefix_end
 from tests.support.mirroring import PREFIX, Fold, listed, new_mirror, running
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 MEAN = Meanness(
     request_seconds=(0.0, 0.2),

@@ -25,7 +25,8 @@ from orchestrator.model.workload import (
 from orchestrator.planning.pins import pins_of
 from orchestrator.scheduler.simple import SimpleScheduler
 from orchestrator.scheduler.vector import VectorScheduler
-from tests.support.planned_cluster import PlannedCluster, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster
 
 NODES = ("n1", "n2", "n3", "n4")
 NAMES = ("web", "db")

@@ -15,6 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.simulation.history import (
+    Entry,
+    History,
+    Violation,
+    blind_overwrites,
+    executions,
+    gaps,
+    unfenced_writes,
+)
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.commit import commit
 from store.memory.meanness import late
 from store.patience import Patience
@@ -27,17 +37,7 @@ from store.transactions import (
     Put,
     Transaction,
 )
-from tests.support.history import (
-    Entry,
-    History,
-    Violation,
-    blind_overwrites,
-    executions,
-    gaps,
-    unfenced_writes,
-)
 from tests.support.memory import memory_cluster
-from tests.support.virtual_time import in_virtual_time, virtual_now
 from tests.support.writers import LEADER, Commit, Habits, Story, careless, puts_of, story_of
 
 SEEDS = st.integers(0, 2**32)

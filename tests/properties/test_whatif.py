@@ -39,8 +39,9 @@ from orchestrator.planning.hypotheses import (
 from orchestrator.planning.rebalancing import plan_rebalance
 from orchestrator.planning.rehearsal import running_of
 from orchestrator.planning.simulation import Scene, Simulation, settle
+from orchestrator.simulation.samples import web
 from tests.support.forecasts import BRAIN
-from tests.support.planned_cluster import PlannedCluster, web
+from tests.support.planned_cluster import PlannedCluster
 
 QUICK, MANY = range(60), range(1000, 1200)
 PLACEMENTS = (

@@ -13,19 +13,22 @@ from orchestrator.model.keys import InstancePlace
 from orchestrator.model.records import dump
 from orchestrator.model.workload import ContainerConfig, DesiredWorkload
 from orchestrator.runtime.simulated_host import Program
+from orchestrator.simulation.faulty_world import FaultyWorld
+from orchestrator.simulation.judge import SPOILT
+from orchestrator.simulation.samples import web
+from orchestrator.simulation.virtual_time import in_virtual_time
 from store.values import DeleteOp, PutOp, Txn
-from tests.support.faulty_world import SPOILT, FaultyWorld
-from tests.support.freezing import in_freezable_time
-from tests.support.planned_cluster import web
+from tests.scenarios.cutting import pids
 
 KEY = web().key
 PATIENCE_SECONDS = 30.0
+ANYTHING = ""
 
 
 @asynccontextmanager
 async def running(path: Path, replicas: int = 3) -> AsyncIterator[FaultyWorld]:
     """Whatever is done in the meantime, it comes to peace, and nothing has run twice."""
-    world = FaultyWorld(path, seed=1)
+    world = FaultyWorld(path, seed=1, allowed=ANYTHING)
     async with world.running():
         supervising = asyncio.create_task(world.supervise())
         await world.want(web(replicas))
@@ -33,7 +36,7 @@ async def running(path: Path, replicas: int = 3) -> AsyncIterator[FaultyWorld]:
         yield world
         await world.settle()
         supervising.cancel()
-    world.judge(allowed="")
+    assert not world.judge.findings, world.judge.findings[0]
 
 
 async def delete(world: FaultyWorld, key: str) -> None:
@@ -49,10 +52,6 @@ async def edit(world: FaultyWorld, desired: DesiredWorkload) -> None:
     await world.store.connect("people").txn(Txn(success=(put,)))
 
 
-def pids(world: FaultyWorld) -> dict[str, dict[str, int | None]]:
-    return {name: world.pids(name) for name in world.machines}
-
-
 def epoch_of(world: FaultyWorld) -> int:
     return world.state.leader.create_revision if world.state.leader else 0
 
@@ -61,7 +60,7 @@ def first(world: FaultyWorld) -> InstancePlace:
     return world.wanted()[0]
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_an_assignment_deleted_while_it_runs_is_stopped_then_its_slot_is_filled_anew(
     tmp_path: Path,
 ) -> None:
@@ -70,7 +69,7 @@ async def test_an_assignment_deleted_while_it_runs_is_stopped_then_its_slot_is_f
         await world.until(lambda: world.names() == ["0.2", "1.1", "2.1"])
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_an_assignment_deleted_while_nobody_leads_gives_its_name_to_nobody(
     tmp_path: Path,
 ) -> None:
@@ -86,7 +85,7 @@ async def test_an_assignment_deleted_while_nobody_leads_gives_its_name_to_nobody
         await world.until(lambda: world.names() == ["0.2", "1.1", "2.1"])
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_spoilt_assignment_stops_nothing_even_if_agent_and_leader_begin_anew(
     tmp_path: Path,
 ) -> None:
@@ -105,7 +104,7 @@ async def test_a_spoilt_assignment_stops_nothing_even_if_agent_and_leader_begin_
         await delete(world, world.keys.assignment(place))
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_deleted_observation_is_reported_again(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         before = pids(world)
@@ -115,7 +114,7 @@ async def test_a_deleted_observation_is_reported_again(tmp_path: Path) -> None:
         assert pids(world) == before
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_deleted_session_is_registered_again_before_the_node_is_given_up(
     tmp_path: Path,
 ) -> None:
@@ -128,7 +127,7 @@ async def test_a_deleted_session_is_registered_again_before_the_node_is_given_up
         assert pids(world) == before
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_deleted_leader_is_followed_by_another(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         before = pids(world)
@@ -140,7 +139,7 @@ async def test_a_deleted_leader_is_followed_by_another(tmp_path: Path) -> None:
         assert all(before[node].items() <= now.items() for node, now in pids(world).items())
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_deleted_or_spoilt_status_is_written_again(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         key = world.keys.workload_status(KEY)
@@ -157,7 +156,7 @@ async def test_a_deleted_or_spoilt_status_is_written_again(tmp_path: Path) -> No
         await world.until(lambda: key not in world.state.damaged)
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_missing_template_fails_what_needs_it_and_applying_again_heals(
     tmp_path: Path,
 ) -> None:
@@ -172,7 +171,7 @@ async def test_a_missing_template_fails_what_needs_it_and_applying_again_heals(
         await world.until(world.runs(4), within=120.0)
 
 
-@in_freezable_time
+@in_virtual_time
 async def test_a_later_life_of_a_workload_is_never_made_of_an_earlier_ones_template(
     tmp_path: Path,
 ) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 from orchestrator.model.instance import Assignment, InstanceObservation, Wanted
 from orchestrator.model.instance import WorkloadInstanceStatus as Status
 from orchestrator.model.keys import InstancePlace
-from orchestrator.model.records import dump
+from orchestrator.model.records import Schema, dump
 from orchestrator.model.workload import ContainerConfig, WorkloadTemplate
 from orchestrator.runtime.protocol import ContainerSpec, ContainerStatus
 from orchestrator.runtime.simulated import SimulatedRuntime
 from orchestrator.runtime.simulated_host import Program, SimulatedContainer
+from orchestrator.simulation.virtual_time import in_virtual_time
+from orchestrator.simulation.world import World
 from store.values import DeleteOp, PutOp, Txn
-from tests.support.virtual_time import in_virtual_time
-from tests.support.world import World
 
 GRACE_SECONDS = 5.0
 BATCH = Assignment("default", "batch", 1, 0, 1, Wanted.RUNNING, "wanted")
@@ -47,6 +47,7 @@ async def assign(world: World, *assignments: Assignment) -> None:
 async def one_node(path: Path) -> AsyncIterator[World]:
     """There, the batch job takes all of its grace to stop."""
     async with World(path).running(controllers=0, nodes=1) as world:
+        await write(world, PutOp(world.keys.schema, dump(Schema(store_id="by-hand"))))
         world.machines["n1"].host.program("batch", Program(ignores_sigterm=True))
         for each in (BATCH, API):
             template = WorkloadTemplate(

@@ -25,6 +25,9 @@ from orchestrator.model.keys import (
 from orchestrator.model.records import dump
 from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import WorkloadKey
+from orchestrator.simulation.samples import web
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
+from orchestrator.simulation.world import World
 from store.commit import commit
 from store.memory.cluster import MemoryCluster
 from store.patience import Patience
@@ -38,9 +41,6 @@ from store.transactions import (
     new_op,
 )
 from store.values import Compare, Event, Target, Txn, TxnResult
-from tests.support.planned_cluster import web
-from tests.support.virtual_time import in_virtual_time, virtual_now
-from tests.support.world import World
 
 KEYS = Keys()
 

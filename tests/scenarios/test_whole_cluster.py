@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 from orchestrator.model.views import observation_of
-from tests.support.planned_cluster import web
-from tests.support.virtual_time import in_virtual_time, virtual_now
-from tests.support.world import World
+from orchestrator.simulation.samples import web
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
+from orchestrator.simulation.world import World
 
 KEY = web().key
 
@@ -16,18 +16,15 @@ KEY = web().key
 @in_virtual_time
 async def test_a_workload_comes_up_on_all_nodes(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(3))
-        await world.until(world.runs(3))
+        await world.run(web(3))
         assert {place.node for place in world.wanted()} == {"n1", "n2", "n3"}
 
 
 @in_virtual_time
 async def test_scale_up_down_and_delete(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(2))
-        await world.until(world.runs(2))
-        await world.apply(web(6))
-        await world.until(world.runs(6))
+        await world.run(web(2))
+        await world.run(web(6))
         await world.apply(web(1))
         await world.until(lambda: world.runs(1)() and len(world.state.assignments) == 1)
         await world.delete(KEY)
@@ -38,8 +35,7 @@ async def test_scale_up_down_and_delete(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_a_crashed_instance_gets_a_new_attempt_with_the_reason(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(3))
-        await world.until(world.runs(3))
+        await world.run(web(3))
         place = world.wanted()[1]
         world.machines[place.node].host.crash(f"{place.instance}.app", 137)
         await world.until(lambda: world.names() == ["0.1", "1.2", "2.1"])
@@ -51,8 +47,7 @@ async def test_a_crashed_instance_gets_a_new_attempt_with_the_reason(tmp_path: P
 @in_virtual_time
 async def test_a_restarted_agent_adopts_what_runs(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(6))
-        await world.until(world.runs(6))
+        await world.run(web(6))
         before = world.pids("n2")
         await world.kill_agent("n2")
         world.start_agent("n2")
@@ -65,8 +60,7 @@ async def test_a_restarted_agent_adopts_what_runs(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_what_died_while_the_agent_was_away_is_found(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(3))
-        await world.until(world.runs(3))
+        await world.run(web(3))
         place = next(each for each in world.wanted() if each.node == "n2")
         await world.kill_agent("n2")
         world.machines["n2"].host.crash(f"{place.instance}.app", 3)
@@ -80,8 +74,7 @@ async def test_a_killed_leader_is_followed_and_a_scale_in_the_gap_happens_once(
     tmp_path: Path,
 ) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(2))
-        await world.until(world.runs(2))
+        await world.run(web(2))
         old = world.leader
         await world.kill_controller(old)
         await world.apply(web(5))
@@ -104,8 +97,7 @@ async def test_a_leader_that_is_asked_to_stop_hands_over_at_once(tmp_path: Path)
 @in_virtual_time
 async def test_a_lost_node_is_replaced_after_its_lease_and_patience(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(3))
-        await world.until(world.runs(3))
+        await world.run(web(3))
         lost = world.wanted()[0].node
         await world.kill_agent(lost)
         world.machines[lost].host.reboot()
@@ -120,10 +112,9 @@ async def test_a_lost_node_is_replaced_after_its_lease_and_patience(tmp_path: Pa
 @in_virtual_time
 async def test_nothing_is_touched_while_the_store_is_away(tmp_path: Path) -> None:
     async with World(tmp_path).running() as world:
-        await world.apply(web(6))
-        await world.until(world.runs(6))
+        await world.run(web(6))
         before = {name: world.pids(name) for name in world.machines}
-        everybody = [*world.machines, *world.controllers, "onlooker"]
+        everybody = [*world.machines, *world.controllers]
         for name in everybody:
             world.store.cut(name)
         await asyncio.sleep(60)
@@ -132,15 +123,13 @@ async def test_nothing_is_touched_while_the_store_is_away(tmp_path: Path) -> Non
         world.restart_what_ended()
         await world.until(world.runs(6))
         assert {name: world.pids(name) for name in world.machines} == before
-        await world.apply(web(7))
-        await world.until(world.runs(7))
+        await world.run(web(7))
 
 
 @in_virtual_time
 async def test_an_observation_answers_its_own_assignment(tmp_path: Path) -> None:
     async with World(tmp_path).running(nodes=1) as world:
-        await world.apply(web(1))
-        await world.until(world.runs(1))
+        await world.run(web(1))
         place = world.wanted()[0]
         observation = observation_of(world.state, place)
         assert observation

@@ -14,7 +14,8 @@ from orchestrator.model.workload import ContainerConfig, OnNodeLost, PortMapping
 from orchestrator.planning.plan import plan
 from orchestrator.scheduler.protocol import Scheduler
 from orchestrator.scheduler.vector import VectorScheduler
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 LARGE = ContainerConfig(
     "app",

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from orchestrator.model.container import NetworkMode
 from orchestrator.model.placement import NODE_KEY, NodeSelector, Placement
 from orchestrator.model.workload import ContainerConfig, RestartPolicy, WorkloadDefinition
+from tests.support import cgroups
 from tests.support.images import build
 from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.oci import skip_without
@@ -57,9 +58,8 @@ def _said(*command: str) -> str:
 
 
 def _cgroups(mark: str) -> Iterator[str]:
-    for controller in Path("/sys/fs/cgroup").iterdir():
-        for parent in controller.glob(f"{mark}*"):
-            yield from (str(each) for each in parent.rglob("default.*") if each.is_dir())
+    for parent in cgroups.directories(mark):
+        yield from (str(each) for each in parent.rglob("default.*") if each.is_dir())
 
 
 @contextmanager
@@ -114,9 +114,9 @@ def _take_away(mark: str) -> None:
         if f"/run/{mark}/" in line:
             subprocess.run(["umount", "--lazy", line.split()[4]], check=False)
     subprocess.run(["rm", "-rf", f"/run/{mark}"], check=False)
-    for controller in Path("/sys/fs/cgroup").iterdir():
-        for directory in sorted(controller.glob(f"{mark}/**/"), reverse=True):
-            os.rmdir(directory)
+    for parent in cgroups.directories(mark):
+        for directory in [*cgroups.below(parent), parent]:
+            directory.rmdir()
 
 
 def _kill_containers(mark: str) -> None:
@@ -124,8 +124,9 @@ def _kill_containers(mark: str) -> None:
     deadline = time.monotonic() + STOP_LIMIT_SECONDS
     while running := [
         int(pid)
-        for procs in Path("/sys/fs/cgroup").glob(f"pids/{mark}/**/cgroup.procs")
-        for pid in procs.read_text().split()
+        for parent in cgroups.directories(mark)
+        for cgroup in [parent, *cgroups.below(parent)]
+        for pid in (cgroup / "cgroup.procs").read_text().split()
     ]:
         assert time.monotonic() < deadline, f"cannot be killed: {running}"
         for pid in running:

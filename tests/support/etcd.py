@@ -84,6 +84,18 @@ class ServerTls:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member is called, where it listens, and what command goes before its own."""
+
+    host: str = "127.0.0.1"
+    listen: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
+
+
+HERE = Place()
+
+
 class EtcdMember:
     """One member: its ports and data stay the same over restarts."""
 
@@ -91,13 +103,21 @@ class EtcdMember:
         self.name = name
         self.data_dir = data_dir / name
         self.client_port, self.peer_port, self.metrics_port = (free_port() for _ in range(3))
-        self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self.client_port}"
-        self.peer_url = f"http://127.0.0.1:{self.peer_port}"
+        self.place = HERE
         self.log_path = data_dir / f"{name}.log"
         self._binary = binary
         self._tls = tls
+        self._scheme = "https" if tls else "http"
         self._arguments: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self._scheme}://{self.place.host}:{self.client_port}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"http://{self.place.host}:{self.peer_port}"
 
     @property
     def pid(self) -> int:
@@ -109,18 +129,19 @@ class EtcdMember:
         return self._process is not None and self._process.poll() is None
 
     def configure(self, initial_cluster: str, token: str, extra_args: Sequence[str]) -> None:
-        metrics_url = f"http://127.0.0.1:{self.metrics_port}"
+        listen = self.place.listen
         self._arguments = [
+            *self.place.enter,
             str(self._binary),
             f"--name={self.name}",
             f"--data-dir={self.data_dir}",
-            f"--listen-client-urls={self.endpoint}",
+            f"--listen-client-urls={self._scheme}://{listen}:{self.client_port}",
             f"--advertise-client-urls={self.endpoint}",
-            f"--listen-peer-urls={self.peer_url}",
+            f"--listen-peer-urls=http://{listen}:{self.peer_port}",
             f"--initial-advertise-peer-urls={self.peer_url}",
             f"--initial-cluster={initial_cluster}",
             f"--initial-cluster-token={token}",
-            f"--listen-metrics-urls={metrics_url}",
+            f"--listen-metrics-urls=http://{listen}:{self.metrics_port}",
             "--logger=zap",
             "--log-level=warn",
             "--experimental-watch-progress-notify-interval=10s",
@@ -188,7 +209,7 @@ class EtcdMember:
         return self.log_path.read_bytes()[-size:].decode(errors="replace")
 
     def _is_healthy(self) -> bool:
-        url = f"http://127.0.0.1:{self.metrics_port}/health"
+        url = f"http://{self.place.host}:{self.metrics_port}/health"
         try:
             with urllib.request.urlopen(url, timeout=1.0) as answer:
                 return b'"true"' in answer.read()
@@ -218,9 +239,13 @@ class EtcdCluster(AbstractContextManager["EtcdCluster"]):
         *,
         tls: ServerTls | None = None,
         extra_args: Sequence[str] = (),
+        places: Sequence[Place] = (),
     ) -> None:
+        """`places` are those of its first members; the others are here."""
         self.binary = binary
         self.members = [EtcdMember(f"m{i}", binary, data_dir, tls) for i in range(size)]
+        for member, place in zip(self.members, places, strict=False):
+            member.place = place
         initial_cluster = ",".join(f"{m.name}={m.peer_url}" for m in self.members)
         for member in self.members:
             member.configure(initial_cluster, str(data_dir), extra_args)

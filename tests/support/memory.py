@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
+from orchestrator.simulation.virtual_time import virtual_now
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import CALM, Meanness
 from store.values import prefix_end
 from tests.support.stores import Listener
-from tests.support.virtual_time import virtual_now
 
 
 def memory_cluster(meanness: Meanness = CALM, *, seed: int = 1) -> MemoryCluster:

@@ -1,7 +1,7 @@
 r"""An agent's network in a hurry: joins, publishes, withdraws and leaves until it is killed.
 
     python -m tests.support.network_churn <state dir> <bridge> <namespace dir> <cidr> <cni dir> \
-        <life> [sandbox in use]...
+        <CNI list, or nothing> <life> [sandbox in use]...
 
 Prints the name of each sandbox that is wholly there, with its address.
 """
@@ -36,8 +36,14 @@ async def churn(network: NodeNetwork, lane: int, life: str) -> None:
 
 
 async def main(*arguments: str) -> None:
-    state_dir, bridge, namespace_dir, cidr, cni_dir, life, *in_use = arguments
-    terms = NetworkTerms(bridge, IPv4Network(cidr), Path(namespace_dir), cni_bin_dir=Path(cni_dir))
+    state_dir, bridge, namespace_dir, cidr, cni_dir, conflist, life, *in_use = arguments
+    terms = NetworkTerms(
+        bridge,
+        IPv4Network(cidr),
+        Path(namespace_dir),
+        cni_bin_dir=Path(cni_dir),
+        conflist=Path(conflist) if conflist else None,
+    )
     network = NodeNetwork(Path(state_dir), terms)
     await network.open(in_use)
     async with asyncio.TaskGroup() as lanes:

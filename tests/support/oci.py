@@ -23,9 +23,8 @@ from orchestrator.runtime.images.node_images import Image, NodeImages
 from orchestrator.runtime.network import netns
 from orchestrator.runtime.network.node_network import NodeNetwork
 from orchestrator.runtime.network.terms import Sandbox
-from orchestrator.runtime.oci.cgroups import ROOT
 from orchestrator.runtime.oci.place import OciDir
-from orchestrator.runtime.oci.runtime import OciRuntime
+from orchestrator.runtime.oci.runtime import RUN, OciRuntime
 from orchestrator.runtime.oci.terms import OciTerms
 from orchestrator.runtime.protocol import (
     ContainerRuntime,
@@ -34,6 +33,7 @@ from orchestrator.runtime.protocol import (
     LogQuery,
 )
 from orchestrator.runtime.volumes.node_volumes import NodeVolumes, VolumeTerms
+from tests.support import cgroups
 from tests.support.containers import DEADLINE_SECONDS, SCRIPTS, World
 
 OCI_RUNTIMES = ("crun", "runc", "youki")
@@ -150,8 +150,11 @@ class OciWorld(World):
         self.terms = installed
         return runtime
 
+    def place(self, container_id: str) -> OciDir:
+        return OciDir(self.root / container_id, self.run_dir / RUN / container_id)
+
     async def release(self, container_id: str) -> None:
-        process = OciDir(self.root / container_id).process()
+        process = self.place(container_id).process()
         assert process is not None
         os.close(os.open(f"/proc/{process.pid}/root/released", os.O_CREAT | os.O_WRONLY))
 
@@ -199,19 +202,17 @@ class OciWorld(World):
             if str(self.directory) in line or self.run_dir.name in line
         ]
         found += [str(path) for path in self._cgroups()]
-        states = self.run_dir / Path(self.terms.runtime).name
-        found += [str(path) for path in states.glob("[!.]*")]
-        return found + [str(path) for path in (self.run_dir / "netns").glob("*")]
+        for name in (Path(self.terms.runtime).name, RUN, "netns"):
+            found += [str(path) for path in (self.run_dir / name).glob("[!.]*")]
+        return found
 
     def _cgroups(self) -> list[Path]:
-        name = self.terms.cgroup_parent.lstrip("/")
-        return [path for pattern in (name, f"*/{name}") for path in ROOT.glob(f"{pattern}/*/")]
+        parents = cgroups.directories(self.terms.cgroup_parent.lstrip("/"))
+        return [path for parent in parents for path in parent.glob("*/")]
 
     def _remove_cgroups(self) -> None:
-        name = self.terms.cgroup_parent.lstrip("/")
-        for pattern in (name, f"*/{name}"):
-            for path in ROOT.glob(pattern):
-                path.rmdir()
+        for path in cgroups.directories(self.terms.cgroup_parent.lstrip("/")):
+            path.rmdir()
 
     def new_runtime(self) -> OciRuntime:
         volumes = NodeVolumes(self.directory / "volumes", VolumeTerms(), lambda _id: False)

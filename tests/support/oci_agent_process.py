@@ -24,7 +24,7 @@ SPECS = TypeAdapter(ContainerSpec)
 async def main(directory: str, name: str, runtime: str, log_bytes: str, *specs: str) -> None:
     world = OciWorld(Path(directory), name, runtime, log_bytes=int(log_bytes))
     opened = await world.open()
-    if specs[0] == "--die":
+    if specs[:1] == ("--die",):
         asyncio.get_running_loop().call_later(float(specs[1]), os.kill, os.getpid(), signal.SIGKILL)
         specs = specs[2:]
     async with asyncio.TaskGroup() as creating:

@@ -20,13 +20,13 @@ from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import DesiredWorkload, WorkloadDefinition
 from orchestrator.planning.plan import plan
 from orchestrator.scheduler.vector import VectorScheduler
+from orchestrator.simulation.virtual_time import virtual_now
 from store.memory.cluster import MemoryCluster
 from store.memory.link import Link
 from store.memory.store import MemoryStore
 from store.patience import Patience
 from store.transactions import Leadership
 from store.values import DeleteOp, PutOp, Txn
-from tests.support.virtual_time import virtual_now
 
 KEYS = Keys()
 

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -48,7 +49,8 @@ def run_orc_process(*arguments: str) -> subprocess.CompletedProcess[str]:
 class OrcProcess:
     """A controller or an agent: its port, its flags and its log stay over restarts.
 
-    `tls` is how its readiness is asked for; without it that is plain HTTP.
+    `tls` is how its readiness is asked for; without it that is plain HTTP. What is put into
+    `environment` is there for its next life.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class OrcProcess:
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         self.flags = list(flags)
         self.log = log
+        self.environment: dict[str, str] = {}
         self._role = role
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,7 +93,11 @@ class OrcProcess:
         command = [*ORC, self._role, *self.flags, *more_flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=orc_environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command,
+                env={**orc_environment(), **self.environment},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
 
     def start(self, *more_flags: str) -> None:
@@ -161,13 +168,25 @@ def processes_of(path: Path) -> list[psutil.Process]:
     return [each for each in psutil.process_iter() if each.pid not in own and _names(each, path)]
 
 
-def _names(process: psutil.Process, path: Path) -> bool:
+def argv_of(process: psutil.Process) -> list[str]:
+    """Empty once it has ended."""
     try:
-        texts = [*process.cmdline(), *process.environ().values()]
-        is_dead = process.status() == psutil.STATUS_ZOMBIE
+        return process.cmdline()
     except psutil.Error:
-        return False
-    return not is_dead and any(str(path) in text for text in texts)
+        return []
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """Empty once it has ended."""
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def _names(process: psutil.Process, path: Path) -> bool:
+    texts = [*argv_of(process), *environment_of(process).values()]
+    return any(str(path) in text for text in texts)
 
 
 def end_all_of(path: Path) -> None:
@@ -176,5 +195,6 @@ def end_all_of(path: Path) -> None:
     while living := processes_of(path):
         assert time.monotonic() < deadline, f"cannot be killed: {living}"
         for process in living:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(living, timeout=1.0)

@@ -28,7 +28,6 @@ from orchestrator.model.resources import NodeResources
 from orchestrator.model.views import status_of
 from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import (
-    ContainerConfig,
     DesiredWorkload,
     WorkloadDefinition,
     WorkloadKey,
@@ -39,13 +38,6 @@ from orchestrator.scheduler.vector import VectorScheduler
 from store.transactions import Delete, Put
 
 Status = WorkloadInstanceStatus
-
-
-def web(replicas: int = 3, **changes: object) -> WorkloadDefinition:
-    """A workload of one plain process."""
-    container = ContainerConfig("app", command=("serve",))
-    definition = WorkloadDefinition("web", (container,), replicas=replicas)
-    return replace(definition, **changes)  # type: ignore[arg-type]
 
 
 class PlannedCluster:

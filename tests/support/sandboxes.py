@@ -83,9 +83,10 @@ class Nodes:
         """Of an agent that churns, after another one that is gone; see `network_churn`."""
         self.close()
         terms = self.terms
-        where = (self.state_dir, terms.bridge, terms.namespace_dir, terms.cidr, terms.cni_bin_dir)
+        where = (self.state_dir, terms.bridge, terms.namespace_dir, terms.cidr)
+        settings = map(str, (*where, terms.cni_bin_dir, terms.conflist or ""))
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.network_churn", *map(str, where), life, *in_use],
+            [sys.executable, "-m", "tests.support.network_churn", *settings, life, *in_use],
             stdout=subprocess.PIPE,
             text=True,
         )

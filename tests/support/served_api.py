@@ -69,9 +69,11 @@ class Held:
 
 
 class ServedApi:
-    """Use it in a `with`. Its methods may be called from the test's own thread."""
+    """Use it in a `with`. Its methods may be called from the test's own thread. `options` are those
+    of `Api`."""
 
-    def __init__(self, replicas: int = 1) -> None:
+    def __init__(self, replicas: int = 1, **options: Any) -> None:
+        self._options = options
         self._names = [f"controller-{number}" for number in range(replicas)]
         self._held: dict[str, Held] = {}
         self._replicas: dict[str, Replica] = {}
@@ -84,7 +86,9 @@ class ServedApi:
         self._thread.start()
         self.world = self.run(self._hold("world", world()))
         for name in self._names:
-            self._replicas[name] = self.run(self._hold(name, self.world.replica(name)))
+            self._replicas[name] = self.run(
+                self._hold(name, self.world.replica(name, **self._options))
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from orchestrator.runtime.network import leases
 from orchestrator.runtime.previous_logs import FOLDER
+from tests.support import cgroups
 from tests.support.node_images import left_over
 
-CGROUPS = Path("/sys/fs/cgroup")
 RECORDS = ("network/sandboxes", "network/ports", "volumes/holds", "volumes/mounts")
 KILLED_SECONDS = 10.0
 AGENT = b"tests.support.soak_agent"
@@ -80,8 +80,8 @@ class Ground:
         for path in reversed(list(self._mounts())):
             subprocess.run(["umount", "--lazy", path], check=False)
         subprocess.run(["rm", "-rf", str(self.run_dir)], check=False)
-        for parent in self._cgroup_parents():
-            for directory in [*_below(parent), parent]:
+        for parent in cgroups.directories(self.mark):
+            for directory in [*cgroups.below(parent), parent]:
                 directory.rmdir()
 
     def _mounts(self) -> Iterator[str]:
@@ -91,12 +91,9 @@ class Ground:
                 if self.mark in line or str(self.data_dir) in line:
                     yield line.split()[4]
 
-    def _cgroup_parents(self) -> list[Path]:
-        return [path for pattern in (self.mark, f"*/{self.mark}") for path in CGROUPS.glob(pattern)]
-
     def _cgroups(self) -> Iterator[str]:
-        for parent in self._cgroup_parents():
-            yield from (str(each) for each in _below(parent))
+        for parent in cgroups.directories(self.mark):
+            yield from map(str, cgroups.below(parent))
 
     def _records(self) -> Iterator[str]:
         for name in RECORDS:
@@ -107,13 +104,6 @@ class Ground:
         yield from (str(each) for each in (self.data_dir / "oci" / FOLDER).glob(".*"))
         yield from (str(each) for each in (self.data_dir / "volumes/local").glob(".*"))
         yield from left_over(self.data_dir / "images")
-
-
-def _below(cgroup: Path) -> list[Path]:
-    """The deepest first."""
-    return [
-        Path(parent) for parent, _, _ in os.walk(cgroup, topdown=False) if parent != str(cgroup)
-    ]
 
 
 def _said(*command: str) -> str:

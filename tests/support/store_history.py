@@ -1,32 +1,20 @@
-"""The whole history of a real store, read from its first revision on, and judged."""
+"""The whole history of a real store, read from its first revision on."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 
-from orchestrator.model.errors import StateError
-from orchestrator.model.keys import InstancePlace, Keys, Kind, VolumePlace
+from orchestrator.model.keys import Keys
+from orchestrator.simulation.history import Entry, History
 from store.etcd import EtcdStore
 from store.fragments import Assembler
+from store.listing import list_prefix
 from store.values import Event
 from tests.support.etcd import Etcd
-from tests.support.history import (
-    Entry,
-    History,
-    Violation,
-    blind_overwrites,
-    gaps,
-    repeated_operations,
-    unfenced_writes,
-)
 from tests.support.stores import revision_of
-
-KEYS = Keys()
-BY_LEADER = {Kind.ASSIGNMENT, Kind.WORKLOAD_STATUS}
-BY_AGENT = {Kind.NODE_REPORT, Kind.OBSERVATION, Kind.VOLUME}
 
 
 @asynccontextmanager
@@ -41,6 +29,14 @@ async def store_at(etcd: Etcd) -> AsyncIterator[EtcdStore]:
 async def revision_at(etcd: Etcd) -> int:
     async with store_at(etcd) as store:
         return await revision_of(store)
+
+
+async def wishes_at(etcd: Etcd) -> dict[str, int]:
+    """When each row was written last, but those of what is observed: agents, and the leader in a
+    workload's status, may still be telling of what has long happened."""
+    async with store_at(etcd) as store:
+        listing = await list_prefix(store, Keys().root)
+    return {kv.key: kv.mod_revision for kv in listing.kvs if "/observed/" not in kv.key}
 
 
 async def history_at(etcd: Etcd) -> Sequence[Entry]:
@@ -64,40 +60,3 @@ async def history_at(etcd: Etcd) -> Sequence[Entry]:
 
 def _revision(event: Event) -> int:
     return event.kv.mod_revision
-
-
-def violations(entries: Sequence[Entry]) -> list[Violation]:
-    """All that must never be, in any history of ours."""
-    return [
-        *gaps(entries),
-        *blind_overwrites(entries),
-        *repeated_operations(entries),
-        *unfenced_writes(entries, fence_of),
-    ]
-
-
-def fence_of(key: str) -> str | None:
-    """The key whose epoch each write of `key` must carry; None: its writer has no epoch."""
-    try:
-        parsed = KEYS.parse(key)
-    except StateError:
-        return None
-    if parsed.kind in BY_LEADER:
-        return KEYS.leader
-    if parsed.kind in BY_AGENT:
-        name = parsed.name
-        node = name.node if isinstance(name, InstancePlace | VolumePlace) else str(name)
-        return KEYS.session(node)
-    return None
-
-
-def created_attempts(entries: Iterable[Entry], workload: str) -> list[str]:
-    """`slot.attempt` of every instance of it that was ever assigned, as often as it was."""
-    folder = KEYS.folder(Kind.ASSIGNMENT)
-    places = [
-        KEYS.parse(entry.key).name
-        for entry in entries
-        if entry.key.startswith(folder) and entry.value is not None and not entry.previous
-    ]
-    names = [place.instance for place in places if isinstance(place, InstancePlace)]
-    return sorted(f"{name.slot}.{name.attempt}" for name in names if name.workload == workload)

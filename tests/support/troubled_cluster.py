@@ -21,7 +21,8 @@ from orchestrator.model.placement import (
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.volume import NodeVolume, VolumeName
 from orchestrator.model.workload import ContainerConfig, PortMapping, WorkloadDefinition
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 NODES = ("n1", "n2", "n3", "n4")
 NAMES = ("api", "db", "web")

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from orchestrator.simulation.history import History
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.commit import commit, send, to_txn
 from store.errors import OutcomeUnknown, StoreError, Unavailable
 from store.memory.cluster import MemoryCluster
@@ -26,9 +28,7 @@ from store.transactions import (
     new_op,
 )
 from store.values import KeyValue
-from tests.support.history import History
 from tests.support.stores import delete, get, put
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 LEADER = "/leader"
 

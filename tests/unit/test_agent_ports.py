@@ -18,10 +18,10 @@ from orchestrator.model.workload import (
     WorkloadDefinition,
 )
 from orchestrator.runtime.simulated import SimulatedRuntime
-from tests.support.planned_cluster import web
+from orchestrator.simulation.samples import web
+from orchestrator.simulation.virtual_time import in_virtual_time
+from orchestrator.simulation.world import World
 from tests.support.ports import free_port
-from tests.support.virtual_time import in_virtual_time
-from tests.support.world import World
 
 
 def test_ports_are_picked_in_turn_and_not_reused_at_once() -> None:

@@ -94,6 +94,14 @@ def test_all_containers_must_run_for_the_instance_to_run() -> None:
     assert [each.name for each in observation.containers] == ["a", "b"]
 
 
+def test_what_had_to_be_killed_is_told_with_why_it_was_to_stop() -> None:
+    late = replace(exited(code=137), outlived_grace=True, reason="it did not end within 3 s")
+    observation = observe(situation(STOP, late))
+    assert observation
+    assert observation.status is Status.SUCCEEDED
+    assert observation.reason == "scaled from 2 to 1; it did not end within 3 s"
+
+
 def test_the_end_of_one_container_ends_the_instance() -> None:
     now = situation(RUN, container("a", siblings=2), exited("b", 3, siblings=2))
     assert next_step(now) == StopAll(("default.web.0.1.a",))

@@ -128,6 +128,7 @@ async def test_an_instances_log_is_passed_on(scene: Scene) -> None:
     assert scene.agent.asked == [{"follow": "false", "container": "app", "tail": "5"}]
 
 
+@pytest.mark.slow
 async def test_a_followed_log_comes_as_it_comes_and_is_taken_up_when_it_breaks_off(
     scene: Scene,
 ) -> None:
@@ -145,6 +146,7 @@ async def test_a_followed_log_comes_as_it_comes_and_is_taken_up_when_it_breaks_o
         assert (await lines.next())["text"] == "again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "first", "rest"),
     [

@@ -100,6 +100,7 @@ async def test_a_replica_that_does_not_catch_up_says_so_and_changes_nothing(ther
     assert there.revision == created.revision
 
 
+@pytest.mark.slow
 async def test_whoever_always_comes_second_is_told_so(there: World) -> None:
     """Requests of c1 take their time, and somebody else keeps touching the row meanwhile."""
     async with there.replica() as replica:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import structlog
 
 from orchestrator.api.rebalancer import Rebalancer
 from orchestrator.model.instance import InstanceName
@@ -204,6 +205,11 @@ async def test_an_instance_is_to_move_and_stays_after_all(there: World, replica:
     await replica.view.reached(stays.revision)
     none = await replica.call("DELETE", path)
     assert (none.status, none.body["detail"]) == (404, "nobody wants default.web.2.1 to move")
+    unknown = await replica.call("DELETE", "/v1/instances/default.none.0.1/move")
+    assert (unknown.status, unknown.body["detail"]) == (
+        404,
+        "nobody wants default.none.0.1 to move",
+    )
     assert (await replica.call("DELETE", "/v1/instances/web/move")).status == 404
     first = await replica.call("PUT", path, {}, If_Match="*")
     assert first.status == 412
@@ -264,6 +270,31 @@ async def test_where_it_is_enabled_the_leaders_replica_asks_for_the_moves_itself
             await asyncio.sleep(0.01)
     ((place, move),) = replica.view.state.moves.items()
     assert (place.node, move.record.to) == ("n1", "n2")
+    balancing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await balancing
+
+
+@pytest.mark.slow
+async def test_moves_that_are_refused_are_tried_again_at_growing_intervals(
+    there: World, replica: Replica
+) -> None:
+    await there.put(KEYS.leader, Leader(replica.api.replica))
+    await replica.view.reached(there.revision)
+    there.cluster.engine.quota.raise_alarm()
+    began = asyncio.get_running_loop().time()
+    with structlog.testing.capture_logs() as logs:
+        balancing = asyncio.create_task(
+            Rebalancer(replica.api, target=0, max_moves=1, look_seconds=0.01).run()
+        )
+        async with asyncio.timeout(30):
+            while len(logs) < 6:
+                await asyncio.sleep(0.01)
+    assert asyncio.get_running_loop().time() - began > 0.01 + 0.02 + 0.04 + 0.08 + 0.16
+    there.cluster.engine.quota.alarms.clear()
+    async with asyncio.timeout(30):
+        while not replica.view.state.moves:
+            await asyncio.sleep(0.01)
     balancing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await balancing

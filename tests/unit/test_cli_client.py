@@ -91,6 +91,7 @@ async def test_a_server_that_is_not_there_is_passed_over(replica: Replica) -> No
         assert client.servers[0] == replica.api.address
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_frozen_is_passed_over(replica: Replica) -> None:
     async with mute() as frozen, ApiClient([frozen, replica.api.address], patience=HASTY) as client:
         assert (await client.apply(DEFINITION)).outcome == "created"
@@ -110,6 +111,7 @@ async def test_a_server_that_cannot_serve_now_is_passed_over(
             assert (await client.apply(DEFINITION)).outcome == "created"
 
 
+@pytest.mark.slow
 async def test_what_every_server_failed_with_is_told() -> None:
     one, two = nobody(), nobody()
     async with mute() as frozen, ApiClient([one, frozen, two], patience=HASTY) as client:

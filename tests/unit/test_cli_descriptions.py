@@ -7,14 +7,14 @@ import pytest
 from orchestrator.cli.columns import Setting
 from orchestrator.cli.descriptions import describe_instance, describe_node, describe_workload
 from orchestrator.cli.placement_text import gpu_need_text, placement_lines
-from orchestrator.model.instance import Wanted, WorkloadInstanceStatus
 from orchestrator.model.manifest import parse_manifests
 from orchestrator.model.node import Availability, NodeStatus
 from orchestrator.model.placement import Taint, TaintEffect
 from orchestrator.model.resources import NodeResources
-from orchestrator.model.views import Node, Workload, WorkloadInstance
+from orchestrator.model.views import Node, Workload
 from orchestrator.model.workload import GpuNeed, WorkloadStatus
 from tests.support.manifests import WEB
+from tests.support.told_instances import instance
 
 NOW = Setting(100.0)
 
@@ -97,25 +97,6 @@ def test_a_plain_workload_has_nothing_of_it() -> None:
 )
 def test_the_gpus_of_an_instance_in_words(need: GpuNeed | None, text: str) -> None:
     assert gpu_need_text(need) == text
-
-
-def instance(**changes: object) -> WorkloadInstance:
-    fields: dict[str, object] = {
-        "name": "default.web.0.1",
-        "namespace": "default",
-        "workload": "web",
-        "slot": 0,
-        "attempt": 1,
-        "generation": 1,
-        "node": "a",
-        "status": WorkloadInstanceStatus.PENDING,
-        "wanted": Wanted.RUNNING,
-        "reason": "",
-        "assigned_because": "it has room",
-        "failures": 0,
-        **changes,
-    }
-    return WorkloadInstance(**fields)  # type: ignore[arg-type]
 
 
 def test_an_instance_is_described_with_its_devices_and_who_gives_way() -> None:

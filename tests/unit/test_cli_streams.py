@@ -19,6 +19,8 @@ from tests.support.orc_process import ORC, orc_environment
 from tests.support.served_api import ServedApi
 from tests.support.terminal import CTRL_C, Terminal
 
+pytestmark = pytest.mark.slow
+
 ONE = "default.web.0.1"
 LIMIT_SECONDS = 30.0
 

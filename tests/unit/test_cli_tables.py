@@ -18,12 +18,13 @@ from orchestrator.cli.columns import (
 )
 from orchestrator.cli.kinds import Kind
 from orchestrator.cli.tables import Column, format_fields, format_table, lines_of, one_line
-from orchestrator.model.instance import PortBinding, Wanted, WorkloadInstanceStatus
+from orchestrator.model.instance import PortBinding, WorkloadInstanceStatus
 from orchestrator.model.node import Availability, NodeStatus
 from orchestrator.model.placement import Taint, TaintEffect
 from orchestrator.model.resources import NodeResources
-from orchestrator.model.views import Node, WorkloadInstance
+from orchestrator.model.views import Node
 from orchestrator.model.workload import Protocol
+from tests.support.told_instances import instance
 
 PAIR: Sequence[Column[tuple[str, str]]] = (
     Column("NAME", lambda pair: pair[0]),
@@ -147,25 +148,6 @@ def test_a_node_has_one_word_for_each_column() -> None:
     assert (shown["CUSTOM"], shown["LABELS"]) == ("gpu=2", "disk=ssd,zone=b")
     assert (shown["GPUS"], shown["TAINTS"]) == ("A10=1,T4=2", "gpu:NoSchedule,a=b:NoExecute")
     assert pairs_text({}) == ""
-
-
-def instance(**changes: object) -> WorkloadInstance:
-    fields: dict[str, object] = {
-        "name": "default.web.0.1",
-        "namespace": "default",
-        "workload": "web",
-        "slot": 0,
-        "attempt": 1,
-        "generation": 1,
-        "node": "a",
-        "status": WorkloadInstanceStatus.RUNNING,
-        "wanted": Wanted.RUNNING,
-        "reason": "",
-        "assigned_because": "it has room",
-        "failures": 0,
-        **changes,
-    }
-    return WorkloadInstance(**fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

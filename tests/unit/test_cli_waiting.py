@@ -17,17 +17,14 @@ from aiohttp import web
 from orchestrator.cli.answers import WatchEvent
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.commands.get import Question
-from orchestrator.cli.errors import NotFound, Refused, ServerUnreachable, WaitTimeout
+from orchestrator.cli.errors import NotFound, ServerUnreachable, WaitTimeout
 from orchestrator.cli.following import follow_logs, follow_watch
 from orchestrator.cli.kinds import Kind
 from orchestrator.cli.output import Format
-from orchestrator.cli.waiting import Wait, gap_to_empty, gap_to_gone, gap_to_running
+from orchestrator.cli.waiting import Wait, gap_to_gone, gap_to_running
 from orchestrator.cli.watching import watch_on
 from orchestrator.model.answers import LogEntry, WatchType
-from orchestrator.model.instance import InstanceName
-from orchestrator.model.keys import InstancePlace
 from orchestrator.model.manifest import parse_manifests
-from orchestrator.model.node import Availability
 from orchestrator.model.views import Workload
 from orchestrator.model.workload import WorkloadKey, WorkloadStatus
 from tests.support.api import KEYS, World, world
@@ -75,35 +72,6 @@ def test_what_was_deleted_meanwhile_will_never_run() -> None:
 def test_it_is_gone_when_nothing_is_known_of_it() -> None:
     assert gap_to_gone(None) == ""
     assert gap_to_gone(workload(stopping=1)) == "instances left: 4"
-
-
-async def test_a_drain_is_over_when_nothing_is_left_and_fails_when_it_is_ended(
-    there: World,
-) -> None:
-    place = InstancePlace("n1", InstanceName("default", "web", 0, 1))
-    async with there.replica() as replica, ApiClient([replica.api.address]) as client:
-        await there.add_node("n1")
-        await there.assign(place)
-        await replica.view.reached(there.revision)
-        await client.set_availability("n1", Availability.DRAINING)
-        said: asyncio.Queue[str] = asyncio.Queue()
-        waiting = asyncio.create_task(Wait(client, 60.0, said.put_nowait).until_empty("n1"))
-        assert await said.get() == "node n1: instances left: 1"
-        with pytest.raises(WaitTimeout, match="node n1: instances left: 1, after"):
-            await Wait(client, 0.3, lambda _: None).until_empty("n1")
-        await there.drop(KEYS.assignment(place))
-        await waiting
-
-        await there.assign(place)
-        waiting = asyncio.create_task(Wait(client, 60.0, said.put_nowait).until_empty("n1"))
-        assert await said.get() == "node n1: instances left: 1"
-        await client.set_availability("n1", Availability.ACTIVE)
-        with pytest.raises(Refused, match="node n1 is active again: its drain was ended"):
-            await waiting
-
-
-def test_a_node_that_is_forgotten_is_empty() -> None:
-    assert gap_to_empty(None) == ""
 
 
 @pytest.fixture
@@ -155,6 +123,7 @@ async def test_a_wait_ends_when_the_workload_is_deleted(there: World) -> None:
             await waiting
 
 
+@pytest.mark.slow
 async def test_a_wait_that_takes_too_long_says_what_is_missing(there: World) -> None:
     async with there.replica() as replica, ApiClient([replica.api.address]) as client:
         await client.apply(DEFINITION)
@@ -269,10 +238,12 @@ def test_apply_scale_and_delete_wait_until_it_is_so() -> None:
             "workload default/web created\nworkload default/web is running\n"
         )
         assert orc.succeeds("scale", "web", "2", "--wait").endswith("web is running\n")
+        assert orc.succeeds("scale", "web", "0", "--wait").endswith("web is scaled to 0\n")
         assert orc.succeeds("delete", "wl", "web", "--wait").endswith("web is gone\n")
         assert orc("get", "wl", "web").exit_code == 4
 
 
+@pytest.mark.slow
 def test_a_wait_that_is_over_has_its_own_exit_code_and_says_what_waits() -> None:
     with ServedApi() as served, served.leading(at_most=2):
         orc = Orc(served.servers)
@@ -302,6 +273,7 @@ def test_logs_of_a_workload_begin_with_the_instance_and_of_one_with_nothing() ->
         assert orc("logs", "default.web.0.2").exit_code == 4
 
 
+@pytest.mark.slow
 async def test_followed_logs_outlive_their_server_and_tell_each_line_once() -> None:
     with ServedApi(2) as served:
         served.add_node("node-1")
@@ -366,6 +338,7 @@ async def _texts(lines: AsyncIterator[LogEntry], count: int) -> list[str]:
     return [(await anext(lines)).text for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_watch_quietly() -> None:
     with ServedApi() as served:
         served.add_node("node-1")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestrator.model.cluster_state import ClusterState, Damage, Entry, Row
+from orchestrator.model.cluster_state import ClusterState, Entry, Row
+from orchestrator.model.damage import Damage
 from orchestrator.model.image import ImagePins
 from orchestrator.model.instance import (
     Assignment,

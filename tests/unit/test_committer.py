@@ -13,12 +13,12 @@ from orchestrator.model.actions import Change, Place, Plan
 from orchestrator.model.instance import InstanceName
 from orchestrator.model.keys import InstancePlace, Kind
 from orchestrator.planning.plan import MAX_PART_OPS
+from orchestrator.simulation.samples import web
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.memory.meanness import Meanness, Trip
 from store.transactions import MAX_BYTES
 from store.values import KeyValue, RangeOp, prefix_end
 from tests.support.office import KEYS, Office, office
-from tests.support.planned_cluster import web
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 
 async def events(desk: Office) -> Sequence[KeyValue]:

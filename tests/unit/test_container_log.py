@@ -47,6 +47,7 @@ chunks = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(chunks, st.integers(60, 400))
 def test_what_is_written_in_any_pieces_is_read_as_lines(

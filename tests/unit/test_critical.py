@@ -12,7 +12,8 @@ from orchestrator.model.workload import ContainerConfig, OnNodeLost
 from orchestrator.planning.critical import critical_nodes
 from orchestrator.planning.simulation import Brain, Scene
 from orchestrator.scheduler.vector import VectorScheduler
-from tests.support.planned_cluster import PlannedCluster, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster
 
 APART = Placement(anti_affinity=(Affinity(workload="web", topology_key=NODE_KEY),))
 

@@ -13,8 +13,9 @@ import yaml
 
 from orchestrator.local.ports import PortPlan
 from orchestrator.process.agent_settings import AgentSettings
-from orchestrator.process.settings import ControllerSettings, ProcessSettings
+from orchestrator.process.settings import ProcessSettings
 from orchestrator.process.sources import load_settings
+from orchestrator.process.upkeep_settings import ReplicaSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -44,7 +45,7 @@ def test_prometheus_scrapes_the_default_ports_of_orc_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(ControllerSettings, "controller"), (AgentSettings, "agent")]
+    ("kind", "name"), [(ReplicaSettings, "controller"), (AgentSettings, "agent")]
 )
 def test_the_example_settings_are_understood(
     kind: type[ProcessSettings], name: str, tmp_path: Path
@@ -67,7 +68,8 @@ def test_the_units_start_what_there_is(name: str) -> None:
     unit = (DEPLOY / "systemd" / f"orchestrator-{name}.service").read_text()
     assert f"/bin/orc {name} --config /etc/orchestrator/{name}.yaml" in unit
     assert "Restart=on-failure" in unit
-    assert ("KillMode=process" in unit) == (name == "agent")
+    for of_instances in ("KillMode=process", "OOMPolicy=continue", "TasksMax=infinity"):
+        assert (of_instances in unit) == (name == "agent")
 
 
 def test_the_readme_creates_the_user_of_the_units() -> None:

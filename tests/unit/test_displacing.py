@@ -25,8 +25,9 @@ from orchestrator.scheduler.protocol import (
 )
 from orchestrator.scheduler.snapshot import Snapshot
 from orchestrator.scheduler.vector import VectorScheduler
+from orchestrator.simulation.samples import web
 from store.transactions import MAX_OPS
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 LOW, HIGH = PriorityClass.LOW, PriorityClass.HIGH
 

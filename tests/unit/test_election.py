@@ -3,66 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.commit import commit
-from store.election import Election
 from store.errors import NoSpace, OutcomeUnknown, SessionLost
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import CALM, LOST_REPLY, REFUSED, Meanness, Trip, late
-from store.mirror import Mirror
-from store.patience import Patience
-from store.session import Session
 from store.transactions import FenceLost, Leadership, Put, Transaction
 from store.values import DeleteOp, PutOp, RangeOp, Txn
-from tests.support.mirroring import PREFIX, Fold, new_mirror, running
-from tests.support.virtual_time import in_virtual_time, virtual_now
-
-KEY = PREFIX + "leader"
-TTL_SECONDS = 6
-
-
-def cluster(seed: int = 1) -> MemoryCluster:
-    return MemoryCluster(virtual_now, random.Random(seed))
-
-
-def patience() -> Patience:
-    return Patience(virtual_now, random.Random(2), limit_seconds=60.0)
-
-
-@dataclass
-class Candidate:
-    election: Election
-    session: Session
-    mirror: Mirror
-    fold: Fold
-
-
-@asynccontextmanager
-async def candidate(memory: MemoryCluster, name: str, seed: int = 1) -> AsyncIterator[Candidate]:
-    """A replica with its session, which is not kept alive, and its mirror."""
-    store = memory.connect(name)
-    rng = random.Random(f"{name} {seed}")
-    session = Session(store, ttl_seconds=TTL_SECONDS, clock=virtual_now, rng=rng)
-    fold = Fold()
-    mirror = new_mirror(store, fold, virtual_now)
-    value = json.dumps({"replica": name}).encode()
-    await session.open(patience())
-    async with running(mirror):
-        election = Election(store, mirror, KEY, session, value, clock=virtual_now, rng=rng)
-        yield Candidate(election, session, mirror, fold)
-
-
-async def holder(memory: MemoryCluster) -> tuple[str, int]:
-    """Who holds the key, and since which revision."""
-    (kv,) = (await memory.connect("observer").range(RangeOp(KEY))).kvs
-    return json.loads(kv.value)["replica"], kv.create_revision
+from tests.support.candidates import KEY, TTL_SECONDS, candidate, cluster, holder, patience
+from tests.support.mirroring import PREFIX
 
 
 @in_virtual_time
@@ -292,3 +244,40 @@ async def test_with_losses_and_delays_epochs_grow_and_never_overlap(seed: int) -
         await asyncio.gather(*(lead_again_and_again(name) for name in "abc"))
     assert len(epochs) >= 5
     assert epochs == sorted(set(epochs))
+
+
+async def spoil(memory: MemoryCluster) -> None:
+    """As by people: what they write is on no lease."""
+    await memory.connect("people").txn(Txn(success=(PutOp(KEY, b"spoilt"),)))
+
+
+@in_virtual_time
+async def test_a_leader_puts_a_key_that_was_written_over_back_on_its_lease() -> None:
+    memory = cluster()
+    async with candidate(memory, "a") as a:
+        leadership = await a.election.campaign()
+        keeping = asyncio.create_task(a.election.keep(leadership))
+        for _ in range(2):
+            await spoil(memory)
+            await asyncio.sleep(1.0)
+            assert await holder(memory) == ("a", leadership.epoch)
+        (kv,) = (await memory.connect("observer").range(RangeOp(KEY))).kvs
+        assert kv.lease == a.session.lease_id
+        await memory.connect("people").txn(Txn(success=(DeleteOp(KEY),)))
+        async with asyncio.timeout(1.0):
+            await keeping
+
+
+@in_virtual_time
+async def test_a_key_on_no_lease_outlives_nobody() -> None:
+    memory = cluster()
+    async with candidate(memory, "a") as a, candidate(memory, "b") as b:
+        former = await a.election.campaign()
+        campaign = asyncio.create_task(b.election.campaign())
+        keeping_b = asyncio.create_task(b.session.keep_alive())
+        await asyncio.sleep(1.0)
+        await spoil(memory)
+        leadership = await campaign
+        assert leadership.epoch > former.epoch
+        assert await holder(memory) == ("b", leadership.epoch)
+        keeping_b.cancel()

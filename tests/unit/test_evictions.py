@@ -17,7 +17,8 @@ from orchestrator.model.placement import (
 )
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import ContainerConfig
-from tests.support.planned_cluster import PlannedCluster, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster
 
 KEY = web().key
 DRAINED = DesiredNode(Availability.DRAINING)

@@ -11,8 +11,9 @@ from orchestrator.model.resources import NodeResources
 from orchestrator.model.rules.workload import MAX_GANG
 from orchestrator.model.workload import ContainerConfig, WorkloadDefinition, WorkloadKey
 from orchestrator.scheduler.protocol import NoPlacement, Shape
+from orchestrator.simulation.samples import web
 from tests.support.placing import PlacingCluster, asked, cluster, shape
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 LOW, HIGH = PriorityClass.LOW, PriorityClass.HIGH
 

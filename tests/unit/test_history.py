@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from store.stamps import stamped
-from store.transactions import Fence
-from store.values import Event, KeyValue
-from tests.support.history import (
+from orchestrator.simulation.history import (
     Entry,
     History,
     Violation,
@@ -15,6 +12,9 @@ from tests.support.history import (
     repeated_operations,
     unfenced_writes,
 )
+from store.stamps import stamped
+from store.transactions import Fence
+from store.values import Event, KeyValue
 
 LEADER = "/leader"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -66,3 +67,30 @@ async def test_a_failure_leaves_nothing_that_would_end_the_task_later() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await asyncio.Event().wait()
+
+
+async def test_who_is_cancelled_while_a_lane_fails_ends() -> None:
+    """A group hides that its task is cancelled when it has failed as well."""
+    failing = asyncio.Event()
+
+    async def fail_at_the_end(_item: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            failing.set()
+            raise KeyError("gone")
+
+    async def go_on_for_ever() -> None:
+        with suppress(KeyError):
+            await in_lanes(2, range(2), fail_at_the_end)
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(go_on_for_ever())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait({task})
+    assert failing.is_set()
+    assert task.cancelled()

@@ -8,19 +8,25 @@ import resource
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
+from store.defragmentation import (
+    Bar,
+    defragment_where_worthwhile,
+    defragmentation_order,
+    is_out_of_space,
+    is_worth_defragmenting,
+    unrest,
+)
 from store.errors import Compacted, NoSpace, Unavailable, UnfitVersion
 from store.maintenance import (
     Recovery,
     Sighting,
     check_versions,
     compact_behind,
-    defragment_where_worthwhile,
-    defragmentation_order,
-    is_worth_defragmenting,
     recover_space,
     revision_to_compact,
     snapshot_to,
@@ -29,7 +35,6 @@ from store.memory.cluster import MemoryCluster
 from store.memory.store import MemoryStore
 from store.protocol import Store
 from store.values import Header, MemberStatus, PutOp, RangeOp, Txn
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 MIB = 1024 * 1024
 
@@ -39,7 +44,13 @@ def cluster(*, version: str = "3.6.14", quota_bytes: int = 2**31) -> MemoryClust
 
 
 def member(
-    member_id: int, *, size_mib: int = 1, used_mib: int = 1, leader_id: int = 1, endpoint: str = ""
+    member_id: int,
+    *,
+    size_mib: int = 1,
+    used_mib: int = 1,
+    leader_id: int = 1,
+    endpoint: str = "",
+    **more: Any,
 ) -> MemberStatus:
     return MemberStatus(
         endpoint=endpoint or f"http://member-{member_id}",
@@ -48,6 +59,7 @@ def member(
         leader_id=leader_id,
         db_size_bytes=size_mib * MIB,
         db_size_in_use_bytes=used_mib * MIB,
+        **more,
     )
 
 
@@ -145,7 +157,79 @@ def test_members_are_defragmented_once_each_and_the_leader_last() -> None:
 
 @in_virtual_time
 async def test_nothing_is_defragmented_that_gains_little() -> None:
-    assert await defragment_where_worthwhile(cluster().connect("me")) == ()
+    assert await defragment_where_worthwhile(cluster().connect("me"), endpoints=1) == ()
+
+
+def test_a_lower_bar_takes_a_member_that_gains_less() -> None:
+    assert is_worth_defragmenting(member(1, size_mib=8, used_mib=6), Bar(MIB, 0.1))
+    assert not is_worth_defragmenting(member(1, size_mib=8, used_mib=8), Bar(MIB, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ([member(1), member(2)], None),
+        ([member(1), member(2, errors=("memberID:2 alarm:NOSPACE ",))], None),
+        ([member(1)], "1 of 2 endpoints do not answer"),
+        ([member(1), member(2, leader_id=2)], "do not agree on a leader"),
+        ([member(1, leader_id=0), member(2, leader_id=0)], "do not agree on a leader"),
+        ([member(1), member(2, errors=("memberID:2 alarm:CORRUPT ",))], "member-2 says"),
+        (
+            [member(1, raft_index=9000, raft_applied_index=9000), member(2)],
+            "member-2 is 9000 entries behind",
+        ),
+    ],
+)
+def test_no_member_stands_still_unless_all_are_well(
+    members: list[MemberStatus], why: str | None
+) -> None:
+    found = unrest(members, 2)
+    assert (found is None) if why is None else (found is not None and why in found)
+
+
+class UnrulyStore(MemoryStore):
+    """Three members with room to give back, of which one falls silent when told to."""
+
+    def __init__(self, memory: MemoryCluster, client: str) -> None:
+        memory.connect(client)
+        super().__init__(memory, memory.link(client))
+        self.defragmented: list[str] = []
+        self.is_well = True
+
+    async def members(self, *, timeout_seconds: float = 5.0) -> tuple[MemberStatus, ...]:
+        several = tuple(
+            member(number, size_mib=500, used_mib=5, leader_id=2) for number in (1, 2, 3)
+        )
+        return several if self.is_well else several[:2]
+
+    async def defragment(self, endpoint: str, *, timeout_seconds: float = 60.0) -> None:
+        self.defragmented.append(endpoint)
+
+
+@in_virtual_time
+async def test_members_are_defragmented_with_pauses() -> None:
+    store = UnrulyStore(cluster(), "me")
+    began = virtual_now()
+    done = await defragment_where_worthwhile(store, endpoints=3, pause_seconds=30.0)
+    assert (
+        done
+        == tuple(store.defragmented)
+        == (
+            "http://member-1",
+            "http://member-3",
+            "http://member-2",
+        )
+    )
+    assert virtual_now() - began == 60.0
+
+
+@in_virtual_time
+async def test_nobody_is_defragmented_while_a_member_is_down_or_trust_is_gone() -> None:
+    store = UnrulyStore(cluster(), "me")
+    assert not await defragment_where_worthwhile(store, endpoints=3, may_go_on=lambda: False)
+    store.is_well = False
+    assert not await defragment_where_worthwhile(store, endpoints=3)
+    assert store.defragmented == []
 
 
 @in_virtual_time
@@ -156,8 +240,10 @@ async def test_a_full_store_is_recovered_without_lease_or_leader() -> None:
     with pytest.raises(NoSpace):
         await store.grant_lease(7, 60)
 
+    assert is_out_of_space(await store.members())
     recovery = await recover_space(store)
 
+    assert not is_out_of_space(await store.members())
     assert isinstance(recovery, Recovery)
     assert recovery.defragmented == ("memory:1",)
     assert recovery.freed_bytes > 100_000

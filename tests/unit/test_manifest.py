@@ -10,7 +10,7 @@ import pytest
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.manifest import definition_from_json, parse_manifests, to_manifest
 from orchestrator.model.manifest.documents import MAX_BYTES
-from orchestrator.model.problems import ManifestError
+from orchestrator.model.problems import MAX_SHOWN, ManifestError
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import (
     ContainerConfig,
@@ -214,14 +214,32 @@ def test_a_bomb_of_aliases_is_refused_by_its_size_when_written_out() -> None:
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
     assert complaints("\n".join(lines)) == [
-        "web.yaml:5: it has more than 50000 values, aliases written out"
+        "web.yaml:4: a workload has more than 10000 values, aliases written out"
     ]
+
+
+@pytest.mark.slow
+def test_so_is_one_of_documents() -> None:
+    (complaint,) = complaints(f"---\n[{'x,' * 9_000}]\n" * 6)
+    assert complaint.endswith(": it has more than 50000 values: make several files of it")
 
 
 def test_json_has_the_same_bound() -> None:
     assert complaints("[" + "1,\n" * 60_000 + "1]") == [
-        "web.yaml:50001: it has more than 50000 values, aliases written out"
+        "web.yaml:10001: a workload has more than 10000 values, aliases written out"
     ]
+
+
+def test_advice_is_given_only_where_it_is_read() -> None:
+    ports = [{"container_port": number, "protocol": "tpc"} for number in range(1, 100)]
+    containers = [{"name": "server", "command": ["x"], "ports": ports}]
+    slips = {f"stop_grace_secnds{number}": 1 for number in range(99)}
+    for value in ({"name": "web", "containers": containers}, slips):
+        with pytest.raises(ManifestError) as caught:
+            definition_from_json(value)
+        advised = ["; did you mean" in problem.sentence for problem in caught.value.problems]
+        assert advised[:MAX_SHOWN] == [True] * MAX_SHOWN
+        assert not any(advised[MAX_SHOWN:])
 
 
 def test_a_tab_is_explained() -> None:

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import OutcomeUnknown, Unavailable
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import LOST_REPLY, LOST_REQUEST, REFUSED, Meanness, Trip, late
 from store.values import PutOp, RangeOp, prefix_end
 from tests.support.memory import listen, memory_cluster
 from tests.support.stores import get, put, revision_of, send
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 
 async def test_by_default_nothing_goes_wrong_and_no_luck_is_drawn() -> None:

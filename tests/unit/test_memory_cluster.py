@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import NoSpace, Unavailable
 from store.memory.cluster import EXPIRY_BATCH, MemoryCluster
 from store.values import RangeOp
 from tests.support.memory import listen, memory_cluster
 from tests.support.stores import get, put, revision_of
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 
 @in_virtual_time

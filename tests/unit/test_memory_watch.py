@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import Compacted, Unavailable
 from store.memory.meanness import CALM, Meanness
 from store.values import Event, PutOp, WatchResponse
 from tests.support.memory import listen, memory_cluster
 from tests.support.stores import Listener, get, put, send
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 
 async def values_of(listener: Listener, count: int) -> list[bytes]:

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import StoreReplaced
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import CALM, Meanness
@@ -17,7 +18,6 @@ from store.mirror import Anomaly, Version
 from store.protocol import Store
 from store.values import DeleteOp, Op, PutOp, Txn, WatchResponse
 from tests.support.mirroring import PREFIX, Fold, listed, new_mirror, running
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 
 def cluster(seed: int = 1) -> MemoryCluster:

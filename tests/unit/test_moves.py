@@ -9,7 +9,7 @@ import pytest
 from orchestrator.controller.writes import stories_of
 from orchestrator.model.actions import Action, DropMove, Forget, Place, Plan, Stop
 from orchestrator.model.errors import NodeNotFound, StateError
-from orchestrator.model.instance import Move, Wanted
+from orchestrator.model.instance import InstanceObservation, Move, Wanted
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.node import DesiredNode
 from orchestrator.model.placement import (
@@ -25,7 +25,8 @@ from orchestrator.planning.moving import Destination, destination
 from orchestrator.planning.simulation import Scene
 from orchestrator.scheduler.simple import SimpleScheduler
 from orchestrator.scheduler.vector import VectorScheduler
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 KEY = web().key
 LARGE = ContainerConfig("app", command=("serve",), resource_requests=NodeResources(memory_mb=3000))
@@ -44,6 +45,19 @@ def wish(cluster: PlannedCluster, place: InstancePlace, to: str = "") -> None:
 
 def actions(made: Plan) -> list[Action]:
     return [action for change in made.changes for action in change.actions]
+
+
+def test_what_its_node_adds_to_the_end_of_an_instance_is_told() -> None:
+    cluster = running(1)
+    place = cluster.place_of(0)
+    cluster.apply(web(0))
+    [stop] = actions(cluster.lead())
+    entry = cluster.state.assignments[place]
+    said = InstanceObservation(
+        Status.SUCCEEDED, entry.create_revision, f"{stop.reason}; it was killed"
+    )
+    cluster.put(cluster.keys.observation(place), said)
+    assert actions(cluster.lead()) == [Forget(place, "stopped and confirmed: it was killed")]
 
 
 def test_what_is_to_move_stops_first_then_its_slot_is_filled_where_people_want_it() -> None:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import sys
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from orchestrator.model import errors
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.instance import PortBinding
 from orchestrator.model.workload import Protocol
 from orchestrator.runtime.network import host, leases, netlink
-from orchestrator.runtime.network.conflist import own_list, plugin_config, read_list
+from orchestrator.runtime.network.conflist import plugin_config, read_list
+from orchestrator.runtime.network.host_ports import HostPorts
+from orchestrator.runtime.network.own_network import OwnNetwork, host_end
 from orchestrator.runtime.network.records import Attachment, Publication, RecordDir, Way
 from orchestrator.runtime.network.rules import Chains, ground_text, jumps_text, ports_text
 from orchestrator.runtime.network.terms import NetworkTerms
+from tests.support.ports import free_port
 
 TERMS = NetworkTerms("orc0", IPv4Network("10.117.0.0/20"), Path("/run/orchestrator/n1/netns"))
 CHAINS = Chains.of(TERMS)
+NETWORK = OwnNetwork("orc0", TERMS.cidr, TERMS.routes, 1400, Path("/leases/orc0"))
 WAY = Way("orc0", "10.117.0.0/20")
 PORTS = (PortBinding("main", 80, 8080), PortBinding("main", 53, 5353, Protocol.UDP))
 WEB = Publication("default.web.0.1.main", "default.web.0.1", "10.117.0.2", WAY, PORTS)
@@ -49,27 +58,6 @@ def test_names_are_short_whatever_they_are_made_of_and_no_other_nodes() -> None:
     assert not TERMS.is_namespace(other.namespace("default.web.0.1").name)
     longest = Chains.of(replace(TERMS, bridge="abcdefghij"))
     assert max(len(chain) for chain in (longest.host_ports, longest.forward)) <= 28
-
-
-def test_our_own_list_leaves_the_firewall_alone() -> None:
-    network = own_list(TERMS, 1400, Path("/var/lib/orchestrator/leases"))
-    assert plugin_config(network, network.plugins[0], None, {}) == {
-        "cniVersion": "1.0.0",
-        "name": "orc0",
-        "type": "bridge",
-        "bridge": "orc0",
-        "isGateway": True,
-        "hairpinMode": True,
-        "ipMasq": False,
-        "mtu": 1400,
-        "ipam": {
-            "type": "host-local",
-            "dataDir": "/var/lib/orchestrator/leases",
-            "ranges": [[{"subnet": "10.117.0.0/20"}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        },
-    }
-    assert network.port_mapping is None
 
 
 def operators_list(**changes: Any) -> dict[str, Any]:
@@ -152,8 +140,7 @@ def test_jumps_are_added_where_they_are_missing() -> None:
 
 
 def test_a_result_tells_address_network_and_the_hosts_interfaces() -> None:
-    network = own_list(TERMS, 1400, Path("/leases"))
-    done = Attachment("default.web.0.1", Path("/run/netns/x"), network, RESULT)
+    done = Attachment("default.web.0.1", Path("/run/netns/x"), NETWORK, RESULT)
     assert (done.address, done.subnet) == ("10.117.0.2", "10.117.0.0/20")
     assert done.host_interfaces == ("orc0", "veth12345678")
     begun = replace(done, result=None)
@@ -203,6 +190,66 @@ def test_routes_tell_the_way_out_and_which_networks_are_taken() -> None:
     assert host.conflicting(TERMS.cidr, "orc1", table[3:]) == table[3]
 
 
+def taken(directory: Path, cidr: str, count: int) -> list[str]:
+    addresses = [leases.take(directory, IPv4Network(cidr), str(number)) for number in range(count)]
+    return [str(each) for each in addresses]
+
+
+def test_addresses_are_given_in_turn_and_none_soon_again(tmp_path: Path) -> None:
+    assert taken(tmp_path, "10.117.0.0/29", 3) == [
+        "10.117.0.2/29",
+        "10.117.0.3/29",
+        "10.117.0.4/29",
+    ]
+    leases.release(tmp_path, "0")
+    leases.release(tmp_path, "2")
+    assert taken(tmp_path, "10.117.0.0/29", 2) == ["10.117.0.5/29", "10.117.0.6/29"]
+    assert taken(tmp_path, "10.117.0.0/29", 3) == ["10.117.0.2/29", "10.117.0.4/29", "None"]
+    assert {holder for _, holder in leases.leased(tmp_path)} == {"0", "1"}
+
+
+@pytest.mark.parametrize("last", ["", "10.9.9.9", "10.117.0.6", "10.117.0.0", "half an add"])
+def test_whatever_was_given_last_the_range_counts(tmp_path: Path, last: str) -> None:
+    (tmp_path / "last_reserved_ip.0").write_text(last)
+    assert taken(tmp_path, "10.117.0.0/29", 1) == ["10.117.0.2/29"]
+
+
+def test_a_lease_that_cannot_be_written_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_fd: int, _text: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    with pytest.raises(OSError, match="No space"):
+        taken(tmp_path, "10.117.0.0/29", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cables_name_is_short_and_no_other_nodes() -> None:
+    names = {
+        host_end(network, sandbox)
+        for network in (NETWORK, replace(NETWORK, name="orc1"))
+        for sandbox in ("default.web.0.1", "default.web.0.2")
+    }
+    assert len(names) == 4
+    assert {len(each) for each in names} == {15}  # IFNAMSIZ, less the NUL
+
+
+async def test_a_port_that_we_have_released_is_ours_when_the_last_copy_of_its_socket_goes() -> None:
+    ports, wanted = HostPorts(), [PortBinding("main", 80, free_port())]
+    await ports.hold("one", wanted)
+    sockets = psutil.Process().net_connections()
+    held = next(each.fd for each in sockets if each.laddr.port == wanted[0].host_port)
+    copy = os.dup(held)  # as who is just being started has one
+    ports.release("one")
+    asyncio.get_running_loop().call_later(0.02, os.close, copy)
+    await ports.hold("two", wanted)
+    with pytest.raises(errors.RuntimeError, match="/tcp is already in use on this node"):
+        await ports.hold("three", wanted)
+    ports.close()
+
+
 def test_leases_of_others_are_released(tmp_path: Path) -> None:
     assert list(leases.leased(tmp_path / "none")) == []
     for name, holder in (("10.117.0.2", "one\r\neth0"), ("10.117.0.3", "two\r\neth0")):
@@ -215,6 +262,17 @@ def test_leases_of_others_are_released(tmp_path: Path) -> None:
         "last_reserved_ip.0",
         "lock",
     ]
+
+
+def test_only_the_leases_of_one_sandbox_are_released(tmp_path: Path) -> None:
+    for name, holder in (("10.117.0.2", "one"), ("10.117.0.3", "two"), ("10.117.0.4", "one")):
+        (tmp_path / name).write_text(f"{holder}\r\neth0")
+    leases.release(tmp_path, "one", "10.117.0.3")  # given to another since
+    leases.release(tmp_path, "one", "10.117.0.9")  # or free
+    leases.release(tmp_path, "one", "10.117.0.2")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["10.117.0.3", "10.117.0.4"]
+    leases.release(tmp_path, "one")  # wherever it is: the plugin has not come to tell
+    assert [each.name for each in tmp_path.iterdir()] == ["10.117.0.3"]
 
 
 def test_attributes_are_read_as_packed() -> None:

@@ -12,8 +12,8 @@ from orchestrator.model.errors import NodeNotFound
 from orchestrator.model.membership import ClusterEvent, NodeAdded, NodeRemoved, NodeUpdated
 from orchestrator.model.node import Availability, DesiredNode, NodeReport, NodeSession
 from orchestrator.model.resources import NodeResources
+from orchestrator.simulation.virtual_time import in_virtual_time
 from tests.support.office import KEYS, office
-from tests.support.virtual_time import in_virtual_time
 
 NOTHING = NodeResources()
 

@@ -18,7 +18,8 @@ from orchestrator.model.workload import ContainerConfig, PortMapping, WorkloadDe
 from orchestrator.planning.occupancy import FEW, Occupancy
 from orchestrator.scheduler.facts import NodeFacts
 from orchestrator.scheduler.snapshot import Snapshot
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 from tests.support.same_snapshot import differences
 
 KEY = web().key

@@ -46,6 +46,13 @@ def test_files_tell(tmp_path: Path, files: dict[str, str], limit: int | None) ->
     assert cgroup.pids() == [11, 12, 13]
 
 
+def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    root = written(tmp_path, FILES_OF_V2)
+    for name in ("a", "z"):
+        (root / "o/x" / name / "cgroup.procs").mkdir(parents=True)
+    assert Cgroup("/o/x", root).pids() == [11, 12, 13]
+
+
 @pytest.mark.parametrize("files", [{"pids/o/y": ""}, {"cgroup.controllers": "pids"}])
 def test_nothing_is_there_any_more(tmp_path: Path, files: dict[str, str]) -> None:
     cgroup = Cgroup("/o/x", written(tmp_path, files))

@@ -16,7 +16,8 @@ from orchestrator.model.workload import (
 )
 from orchestrator.planning.plan import MAX_PART_OPS
 from orchestrator.planning.status import MAX_SENTENCES
-from tests.support.planned_cluster import PlannedCluster, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster
 
 KEY = web().key
 

@@ -13,7 +13,8 @@ from orchestrator.model.keys import InstancePlace
 from orchestrator.model.node import DesiredNode
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.workload import ContainerConfig, OnNodeLost, WorkloadDefinition
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 KEY = web().key
 WAIT = OnNodeLost.WAIT
@@ -291,6 +292,7 @@ def test_nodes_whose_reports_cannot_be_read_count_for_the_mass_loss_brake() -> N
     assert any("2 of 3 nodes cannot be reached" in each for each in cluster.waiting())
 
 
+@pytest.mark.slow
 def test_deleting_a_thousand_replicas_is_one_stop_each() -> None:
     cluster = running(1000)
     cluster.delete(KEY)

@@ -31,7 +31,8 @@ from orchestrator.scheduler.facts import Mask, NodeFacts
 from orchestrator.scheduler.protocol import Scheduler, Shape
 from orchestrator.scheduler.snapshot import Snapshot
 from orchestrator.scheduler.vector import VectorScheduler
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 ONE_CORE = ContainerConfig("app", command=("serve",), resource_requests=NodeResources(cpu_cores=1))
 

@@ -12,12 +12,12 @@ from orchestrator.cluster.registration import Registration
 from orchestrator.model.errors import ClusterError
 from orchestrator.model.keys import Keys
 from orchestrator.model.node import NodeSession
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import SessionLost
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import LOST_REPLY, Trip
 from store.patience import Patience
 from store.values import PutOp, RangeOp, Txn
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 TTL_SECONDS = 10
 

@@ -19,6 +19,7 @@ from orchestrator.model.node import NodeReport
 from orchestrator.model.records import dump
 from orchestrator.model.resources import NodeResources
 from orchestrator.model.volume import NodeVolume, VolumeName
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import Trip
 from store.memory.store import MemoryStore
@@ -26,7 +27,6 @@ from store.patience import Patience
 from store.stamps import stamp_of
 from store.transactions import SessionFence
 from store.values import DeleteOp, KeyValue, PutOp, RangeOp, Txn
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 NAME = InstanceName("default", "web", 0, 1)
 KEY = Keys().observation(InstancePlace("n1", NAME))

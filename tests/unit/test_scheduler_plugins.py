@@ -6,6 +6,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -194,6 +195,7 @@ def _spin() -> NoReturn:
         pass
 
 
+@pytest.mark.slow
 def test_one_that_stalls_is_broken_off_and_left_alone_for_a_while() -> None:
     slow = Stalling()
     now = [0.0]
@@ -231,3 +233,20 @@ def test_thinking_ahead_in_a_thread_costs_nothing_of_the_leaders_share() -> None
     assert now == [10.0]
     with patience.limited():
         now[0] += 0.1
+
+
+@pytest.mark.slow
+def test_one_that_stalls_in_a_thread_is_broken_off_too_and_the_leader_still_asks_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestrator.controller.plugins.PATIENT_SECONDS", 0.2)
+    slow = Stalling()
+    filters = (TimedFilter("slow", slow, Patience("slow", lambda: 0.0)),)
+    scheduler = VectorScheduler(filters=filters)
+    with ThreadPoolExecutor(1) as threads:
+        decisions = threads.submit(decided, scheduler, WEB, OTHER).result()
+    told = "the plug-in slow takes more than 0.2 s: it is not asked again for 60 s"
+    assert decisions == [NoPlacement(told), NoPlacement(told)]
+    assert slow.asked == ["other"]
+    decided(scheduler, WEB)
+    assert slow.asked == ["other", "web"]

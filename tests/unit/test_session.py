@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import LeaseExists, NoSpace, OutcomeUnknown, SessionLost, Unavailable
 from store.memory.cluster import MemoryCluster
 from store.memory.meanness import LOST_REPLY, LOST_REQUEST, REFUSED, Meanness, Trip, late
 from store.patience import Patience
 from store.session import Session
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 TTL_SECONDS = 6
 

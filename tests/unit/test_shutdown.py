@@ -15,6 +15,8 @@ import pytest
 
 from orchestrator.process.shutdown import run_until
 
+pytestmark = pytest.mark.slow
+
 FRAME = """
 import asyncio, sys
 from orchestrator.model.errors import ConfigError

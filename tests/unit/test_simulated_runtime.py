@@ -15,7 +15,7 @@ from orchestrator.runtime.outcome import UNSEEN
 from orchestrator.runtime.protocol import ContainerSpec, ContainerState
 from orchestrator.runtime.simulated import SimulatedRuntime
 from orchestrator.runtime.simulated_host import Program, SimulatedHost
-from tests.support.virtual_time import in_virtual_time, virtual_now
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 
 ONE = "default.web.0.1.main"
 

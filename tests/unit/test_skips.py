@@ -16,6 +16,7 @@ TESTS = Path(__file__).parents[1]
 NO_PACKAGE_HELPS = {
     "the Docker engine at {} is not on this machine": "the user has chosen another machine's",
     "only root may give the files of an image their owners": "whoever runs the tests is another",
+    "only root with CAP_SYS_RESOURCE may shield a process": "containers may have it taken away",
     "only root may have a network namespace of its own": "whoever runs the tests is another",
     "only root may mount": "whoever runs the tests is another",
     "only root may mount a disk": "whoever runs the tests is another",
@@ -26,6 +27,9 @@ NO_PACKAGE_HELPS = {
     "{}: start one, or set DOCKER_HOST": "a kernel may be unable to run an engine",
 }
 """Reasons that name no package, and why not; `why_without` has its own test."""
+
+
+NO_REASON_TO_READ = {"pytest.importorskip", "pytest.mark.skip", "pytest.mark.skipif"}
 
 
 def report_of(outcome: str, reason: str) -> pytest.TestReport:
@@ -62,16 +66,22 @@ def test_in_ci_a_skip_for_want_of_a_package_has_failed(
 
 def skips() -> Iterator[tuple[str, str]]:
     """Where a test is skipped, and its reason with `{}` for what is filled in."""
-    for path in sorted(TESTS.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and ast.unparse(node) in {
-                "pytest.importorskip",
-                "pytest.mark.skip",
-                "pytest.mark.skipif",
-            }:
-                yield f"{path.name}:{node.lineno}", ast.unparse(node)
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.skip":
+    texts = ((path, path.read_text()) for path in sorted(TESTS.rglob("*.py")))
+    for path, text in texts:
+        if "skip" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Attribute) and called(node) in NO_REASON_TO_READ:
+                yield f"{path.name}:{node.lineno}", called(node)
+            if isinstance(node, ast.Call) and called(node.func) == "pytest.skip":
                 yield f"{path.name}:{node.lineno}", text_of(node.args[0])
+
+
+def called(node: ast.AST) -> str:
+    """The whole name, if it may be one of pytest's for skipping: to spell all takes long."""
+    if isinstance(node, ast.Attribute) and node.attr in {"importorskip", "skip", "skipif"}:
+        return ast.unparse(node)
+    return ""
 
 
 def text_of(node: ast.expr) -> str:

@@ -27,6 +27,8 @@ from orchestrator.runtime.simulated_host import Program, SimulatedHost
 from tests.support.api import world
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 LIMIT_SECONDS = 10.0
 PLACE = InstancePlace("n1", InstanceName("default", "web", 0, 1))
 INSTANCE = str(PLACE.instance)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.commit import commit, send, to_txn
 from store.errors import (
     Invalid,
@@ -45,7 +46,6 @@ from store.transactions import (
 from store.values import Compare, DeleteOp, PutOp, RangeOp, Target, Txn, TxnResult
 from tests.support.memory import memory_cluster
 from tests.support.stores import delete, get, put
-from tests.support.virtual_time import in_virtual_time, virtual_now
 
 FENCE = Fence("/leader", 7)
 

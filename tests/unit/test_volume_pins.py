@@ -28,7 +28,7 @@ from orchestrator.planning.moving import destination
 from orchestrator.planning.rebalancing import plan_rebalance
 from orchestrator.planning.simulation import Brain, Scene
 from orchestrator.planning.whatif import simulate
-from orchestrator.planning.why import explain_instance
+from orchestrator.planning.why import explain_instance, workload_reasons
 from orchestrator.scheduler.vector import VectorScheduler
 from tests.support.planned_cluster import PlannedCluster
 
@@ -75,6 +75,17 @@ def test_each_attempt_goes_back_to_the_data_of_its_slot() -> None:
         cluster.settle()
         assert [cluster.place_of(slot).node for slot in range(3)] == homes
         assert cluster.place_of(1).instance.attempt == attempt
+
+
+def test_why_a_workload_is_where_it_is_tells_of_its_data() -> None:
+    cluster = running(7)
+    home = cluster.place_of(0).node
+    _, held, *_, rest, below = workload_reasons(cluster.state, db().key)
+    assert held == f"slot 0 can be on {home} only, which has its volume default.db.0.data"
+    assert rest == "2 more slots can only be where their volumes are"
+    assert below == "what the nodes say below is for a slot that has no data yet"
+    few = workload_reasons(running(2).state, db().key)
+    assert len(few) == 4  # one line, one for each of two slots, and what is said below
 
 
 def test_data_outlive_a_slot_and_its_workload() -> None:

@@ -24,13 +24,13 @@ from orchestrator.model.volume import VolumeName
 from orchestrator.model.workload import ContainerConfig, WorkloadTemplate
 from orchestrator.runtime.volumes.local import FirstUse
 from orchestrator.runtime.volumes.node_volumes import NodeVolumes
+from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from store.errors import SessionLost
 from store.memory.cluster import MemoryCluster
 from store.memory.store import MemoryStore
 from store.patience import Patience
 from store.transactions import SessionFence
 from store.values import DeleteOp, PutOp, RangeOp, Txn
-from tests.support.virtual_time import in_virtual_time, virtual_now
 from tests.support.volumes import LOCAL, Node, spec_with
 
 KEYS = Keys()

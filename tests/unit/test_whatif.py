@@ -23,8 +23,9 @@ from orchestrator.planning.hypotheses import (
     ScaleWorkload,
 )
 from orchestrator.planning.rehearsal import unsettled
+from orchestrator.simulation.samples import web
 from tests.support.forecasts import foreseen, told, ways
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 KEY = web().key
 HALF = ContainerConfig("app", command=("serve",), resource_requests=NodeResources(cpu_cores=2))
@@ -240,6 +241,11 @@ def test_what_cannot_be_supposed_is_refused_in_a_sentence(
     cluster.delete(WorkloadKey("default", "old"))
     with pytest.raises(error, match=sentence):
         foreseen(cluster, hypothesis)
+
+
+def test_many_new_nodes_are_counted_together() -> None:
+    with pytest.raises(ConfigError, match=r"600 \+ 401 new nodes: it must be 1 to 1000"):
+        foreseen(running(1), AddNodes(600, "n1"), AddNodes(401, "n1"))
 
 
 def test_only_workloads_that_may_have_to_change_are_planned() -> None:

@@ -24,7 +24,8 @@ from orchestrator.planning.why import (
 )
 from orchestrator.scheduler.simple import SimpleScheduler
 from orchestrator.scheduler.vector import VectorScheduler
-from tests.support.planned_cluster import PlannedCluster, Status, web
+from orchestrator.simulation.samples import web
+from tests.support.planned_cluster import PlannedCluster, Status
 
 KEY = web().key
 

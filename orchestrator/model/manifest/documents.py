@@ -4,8 +4,9 @@ YAML is only composed, never constructed: no tag has any effect, and scalars kee
 was written, so that `1.10` stays `1.10`. Text that is valid JSON is read as JSON, because the
 two differ in tabs, escapes and line breaks.
 
-A few bytes of YAML aliases can stand for billions of nodes. So the size of each document, with
-every alias written out, is counted on the flat stream of parser events before a tree is made.
+A few bytes of YAML aliases can stand for billions of nodes. So the size of each document, and of
+all of them, with every alias written out, is counted on the flat stream of parser events before a
+tree is made.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from orchestrator.model.manifest.json_tree import (
 from orchestrator.model.problems import ManifestError, Problem
 
 MAX_BYTES = 1_048_576
+MAX_NODES_IN_ALL = 50_000
 
 
 def documents(text: str, source: str = "") -> list[yaml.Node]:
@@ -86,13 +88,17 @@ class _Sizes:
     """Nodes seen so far, by anchor and for each open collection."""
 
     total: int = 0
+    before_document: int = 0
     by_anchor: dict[str, int] = field(default_factory=dict)
     open: list[tuple[str | None, int]] = field(default_factory=list)
 
     def add(self, nodes: int, line: int) -> None:
         self.total += nodes
-        if self.total > MAX_NODES:
+        if self.total - self.before_document > MAX_NODES:
             raise too_many(line)
+        if self.total > MAX_NODES_IN_ALL:
+            sentence = f"it has more than {MAX_NODES_IN_ALL} values: make several files of it"
+            raise Oversized(sentence, line)
 
     def enter(self, anchor: str | None, line: int) -> None:
         if len(self.open) >= MAX_DEPTH:
@@ -115,7 +121,9 @@ def _check_size(text: str) -> None:
     sizes = _Sizes()
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1  # type: ignore[union-attr]  # the parser sets all marks
-        if isinstance(event, yaml.CollectionStartEvent):
+        if isinstance(event, yaml.DocumentStartEvent):
+            sizes.before_document = sizes.total
+        elif isinstance(event, yaml.CollectionStartEvent):
             sizes.enter(event.anchor, line)
         elif isinstance(event, yaml.CollectionEndEvent):
             sizes.leave()

@@ -116,7 +116,7 @@ def _record(kind: Any, spot: Spot) -> Any:
 
 
 def _note_unknown(name: str, schema: dict[str, _Field], record: Spot, member: Spot) -> None:
-    near = near_name(name, schema)
+    near = near_name(name, schema) if record.findings.is_advice_seen else None
     where = f" in {path_text(record.path)}" if record.path else ""
     advice = f"did you mean {near!r}?" if near else f"known here: {', '.join(schema)}"
     member.note(f"unknown field {value_text(name)}{where}; {advice}")

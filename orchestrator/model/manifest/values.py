@@ -154,7 +154,8 @@ def read_choice(choices: type[Choice], spot: Spot) -> Choice:
     words = [choice.value for choice in choices]
     if spot.node.value in words:
         return choices(spot.node.value)
-    near = near_name(spot.node.value, words) if isinstance(spot.node, yaml.ScalarNode) else None
+    is_advised = isinstance(spot.node, yaml.ScalarNode) and spot.findings.is_advice_seen
+    near = near_name(spot.node.value, words) if is_advised else None
     advice = f"; did you mean {near!r}?" if near else ""
     spot.refuse(f"it must be {' or '.join(map(repr, words))}{advice}")
     return choices(words[0])

@@ -17,7 +17,9 @@ NO_ROOM = "it does not fit on this node's disk: make room, as with `orc image pr
 MAX_MANIFEST_BYTES = 1_000_000
 LOOK_SECONDS = 0.2
 OWN_LIMIT_LATER_SECONDS = 30.0
-PROBE_SECONDS = 10.0
+
+PROBE_SECONDS = 60.0
+"""For its version, which takes it milliseconds; on a machine that has just started, seconds."""
 
 
 class RegistryError(errors.RuntimeError):
@@ -41,7 +43,7 @@ class Skopeo:
                 " it with --skopeo"
             )
         self._program = found
-        output = await self._run(["--version"], PROBE_SECONDS)
+        output = await self._run(["--version"], PROBE_SECONDS, waits_for=found)
         return output.decode(errors="replace").strip().removeprefix("skopeo version ")
 
     async def manifest(self, reference: str, digest: str = "") -> bytes:
@@ -89,13 +91,13 @@ class Skopeo:
             *((f"--{side}cert-dir", str(terms.cert_dir)) if terms.cert_dir else ()),
         ]
 
-    async def _run(self, arguments: Sequence[str], limit_seconds: float) -> bytes:
+    async def _run(
+        self, arguments: Sequence[str], limit_seconds: float, waits_for: str = "the registry"
+    ) -> bytes:
         try:
             ended = await self._programs.run([self._program, *arguments], b"", limit_seconds)
         except TimeoutError:
-            raise RegistryError(
-                f"the registry took longer than {limit_seconds:g} seconds"
-            ) from None
+            raise RegistryError(f"{waits_for} took longer than {limit_seconds:g} seconds") from None
         except OSError as error:
             raise errors.RuntimeError(
                 f"{self._program} cannot be started: {error.strerror}"

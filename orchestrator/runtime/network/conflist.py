@@ -1,4 +1,4 @@
-"""CNI configuration lists: our own, an operator's, and what a plugin is given of one.
+"""CNI configuration lists of operators, and what a plugin is given of one.
 
 Shapes and rules are those of the CNI specification, versions 0.3 to 1.1.
 """
@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.model.errors import ConfigError
-from orchestrator.runtime.network.terms import NetworkTerms
 
-VERSION = "1.0.0"
 KNOWN_VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 WITHOUT_RESULT_AT_DELETE = ("0.3.0", "0.3.1")
 PORT_MAPPINGS = "portMappings"
@@ -24,12 +22,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class NetworkList:
-    """`is_ours`: made of `NetworkTerms`, and not an operator's."""
-
     name: str
     version: str
     plugins: tuple[Json, ...]
-    is_ours: bool = False
 
     @property
     def port_mapping(self) -> NetworkList | None:
@@ -40,30 +35,8 @@ class NetworkList:
         return replace(self, plugins=mappers) if mappers else None
 
 
-def own_list(terms: NetworkTerms, mtu: int, leases: Path) -> NetworkList:
-    """A bridge, and addresses in turn of the node's range, leased by files below `leases`.
-
-    Nothing in it touches iptables: what has to be there is the same for all containers.
-    """
-    bridge = {
-        "type": "bridge",
-        "bridge": terms.bridge,
-        "isGateway": True,
-        "hairpinMode": True,
-        "ipMasq": False,
-        "mtu": mtu,
-        "ipam": {
-            "type": "host-local",
-            "dataDir": str(leases),
-            "ranges": [[{"subnet": str(terms.cidr)}]],
-            "routes": [{"dst": each} for each in terms.routes],
-        },
-    }
-    return NetworkList(terms.bridge, VERSION, (bridge,), is_ours=True)
-
-
 def read_list(path: Path) -> NetworkList:
-    """An operator's. Raises `ConfigError`."""
+    """Raises `ConfigError`."""
     try:
         document = json.loads(path.read_text())
         problem = _problem(document)

@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 from orchestrator.model import errors
 from orchestrator.runtime.network.records import Publication, Way
-from orchestrator.runtime.network.rules import Chains, ground_text, jumps_text, ports_text
+from orchestrator.runtime.network.rules import (
+    Chains,
+    ground_text,
+    jumps_text,
+    ports_text,
+    removal_text,
+)
 from orchestrator.runtime.programs import Programs
 
 TIMEOUT_SECONDS = 20.0
@@ -56,6 +62,12 @@ class Firewall:
         """Raises `RuntimeError`; the next batch takes it away then."""
         if self._wanted.pop(container_id, None) is not None:
             await self._commit()
+
+    async def remove(self, chains: Chains) -> None:
+        """All that is there of chains that nobody needs any more. Raises `RuntimeError`."""
+        saved = await self._run("iptables-save", b"")
+        if text := removal_text(chains, saved):
+            await self._run("iptables-restore", text.encode(), "--noflush")
 
     async def _commit(self) -> None:
         """Return when a batch that began after this call has ended."""

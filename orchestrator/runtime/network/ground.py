@@ -1,16 +1,16 @@
 """The bridge of a node that makes its own network, and the sweep of what no sandbox explains.
 
-Everything of our own list is found without any record: namespaces and the bridge bear our name,
+Everything of our own network is found without any record: namespaces and the bridge bear our name,
 interfaces are plugged into the bridge, and leases are in a directory of ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from orchestrator.model import errors
 from orchestrator.runtime.network import host, leases, links, netns
+from orchestrator.runtime.network.own_network import OwnNetwork, make_bridge
 from orchestrator.runtime.network.records import Attachment
 from orchestrator.runtime.network.terms import NetworkTerms
 
@@ -30,24 +30,23 @@ def check(terms: NetworkTerms) -> None:
         )
 
 
-def prepare(terms: NetworkTerms, lease_dir: Path, kept: Collection[Attachment]) -> None:
-    """Bridge and leases for our own list, with nothing of any sandbox but those `kept`.
+def prepare(network: OwnNetwork, kept: Collection[Attachment]) -> None:
+    """Bridge and leases, with nothing of any sandbox but those `kept`.
 
     Blocks. Raises OSError.
     """
-    leases.release_others(lease_dir / terms.bridge, {each.sandbox for each in kept})
+    leases.release_others(network.lease_dir, {each.sandbox for each in kept})
     found = links.links()
-    bridge = found.get(terms.bridge)
+    bridge = found.get(network.name)
     used = {name for each in kept for name in each.host_interfaces}
     for link in found.values():
         if bridge is not None and link.bridge == bridge.index and link.name not in used:
             links.delete(link.name)
     if bridge is not None and not kept:  # it may have an address of another range
-        links.delete(terms.bridge)
+        links.delete(network.name)
     if bridge is None or not kept:
-        links.create_bridge(terms.bridge)
+        make_bridge(network)
     host.forward_packets()
-    host.let_loopback_out(terms.bridge)
 
 
 def remove_namespaces(terms: NetworkTerms, kept: Collection[str]) -> None:

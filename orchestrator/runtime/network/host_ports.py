@@ -7,6 +7,7 @@ that it is. They are never served: the rules lead every packet past them.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Sequence
@@ -16,16 +17,20 @@ from orchestrator.model import errors
 from orchestrator.model.instance import PortBinding
 from orchestrator.model.workload import Protocol
 
+PATIENCE_SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+"""Pauses between looks at a port that is taken. Who is just being started has a copy of all our
+sockets for a moment, until the kernel has come to close it: of those that we have closed, too."""
+
 
 class HostPorts:
     def __init__(self) -> None:
         self._held: dict[str, ExitStack] = {}
 
-    def hold(self, container_id: str, ports: Sequence[PortBinding]) -> None:
+    async def hold(self, container_id: str, ports: Sequence[PortBinding]) -> None:
         """Raises `RuntimeError` if one is taken; then none is held."""
         with ExitStack() as sockets:
             for port in ports:
-                sockets.enter_context(_held(port))
+                sockets.enter_context(await _held_soon(port))
             self._held[container_id] = sockets.pop_all()
 
     def release(self, container_id: str) -> None:
@@ -37,6 +42,20 @@ class HostPorts:
             self.release(container_id)
 
 
+async def _held_soon(port: PortBinding) -> socket.socket:
+    for seconds in PATIENCE_SECONDS:
+        try:
+            return _held(port)
+        except OSError as failure:
+            if failure.errno != errno.EADDRINUSE:
+                break
+        await asyncio.sleep(seconds)
+    try:
+        return _held(port)
+    except OSError as failure:
+        raise _problem(port, failure) from failure
+
+
 def _held(port: PortBinding) -> socket.socket:
     is_tcp = port.protocol is Protocol.TCP
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM if is_tcp else socket.SOCK_DGRAM)
@@ -46,9 +65,9 @@ def _held(port: PortBinding) -> socket.socket:
         holder.bind(("", port.host_port))
         if is_tcp:  # else another could bind it too, by the same option
             holder.listen(0)
-    except OSError as failure:
+    except OSError:
         holder.close()
-        raise _problem(port, failure) from failure
+        raise
     return holder
 
 

@@ -1,4 +1,8 @@
-"""The interfaces of this host: a bridge, and what is plugged into it."""
+"""Interfaces: a bridge, and what is plugged into it.
+
+Messages and attributes are those of rtnetlink(7) and of the kernel's headers `if_link.h`,
+`if_addr.h`, `rtnetlink.h` and `veth.h`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from orchestrator.runtime.network.netlink import (
     CREATE,
@@ -18,10 +23,16 @@ from orchestrator.runtime.network.netlink import (
     nested,
 )
 
-_NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
-_ADDRESS, _NAME, _MASTER, _LINK_INFO, _KIND = 1, 3, 10, 18, 1
+_NEW_LINK, _DELETE_LINK, _GET_LINK, _SET_LINK, _NEW_ADDRESS, _NEW_ROUTE = 16, 17, 18, 19, 20, 24
+_ADDRESS, _NAME, _MTU, _MASTER, _PORT, _LINK_INFO, _NAMESPACE = 1, 3, 4, 10, 12, 18, 28
+_KIND, _DATA, _PEER, _HAIRPIN = 1, 2, 1, 4
+_AT, _OWN, _BROADCAST = 1, 2, 4
+_TO, _THROUGH, _BY_WAY_OF = 1, 4, 5
 _UP = 0x1
+_MAIN, _AT_BOOT, _UNICAST = 254, 3, 1
 _HEADER = struct.Struct("=BxHiII")  # ifinfomsg
+_ADDRESS_HEADER = struct.Struct("=BBBBI")  # ifaddrmsg
+_ROUTE_HEADER = struct.Struct("=8BI")  # rtmsg
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,15 @@ class Link:
     name: str
     mac: bytes
     bridge: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The far end of a cable, in the network namespace that is open as `namespace`."""
+
+    name: str
+    mac: bytes
+    namespace: int
 
 
 def links() -> dict[str, Link]:
@@ -67,6 +87,60 @@ def create_bridge(name: str) -> None:
         route.request(_NEW_LINK, body, CREATE | EXCLUSIVE)
 
 
+def create_pair(name: str, bridge: str, peer: Peer, mtu: int) -> None:
+    """Two ends of a cable: `name`, up and plugged into the bridge, which sends back what it is to
+    get from itself (hairpin); and `peer`, down. Raises OSError."""
+    there = (
+        _header()
+        + attribute(_NAME, _text(peer.name))
+        + attribute(_ADDRESS, peer.mac)
+        + attribute(_MTU, _number(mtu))
+        + attribute(_NAMESPACE, _number(peer.namespace))
+    )
+    body = (
+        _header(is_up=True)
+        + attribute(_NAME, _text(name))
+        + attribute(_MTU, _number(mtu))
+        + attribute(_MASTER, _number(socket.if_nametoindex(bridge)))
+        + nested(
+            _LINK_INFO,
+            attribute(_KIND, _text("veth")),
+            nested(_DATA, attribute(_PEER, there)),
+        )
+    )
+    with Netlink(ROUTE) as route:
+        route.request(_NEW_LINK, body, CREATE | EXCLUSIVE)
+        port = _HEADER.pack(socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0)
+        route.request(_SET_LINK, port + nested(_PORT, attribute(_HAIRPIN, b"\1")))
+
+
+def set_up(name: str, address: IPv4Interface) -> None:
+    """With this address, which it may have already. Raises OSError."""
+    index = socket.if_nametoindex(name)
+    packed, network = address.ip.packed, address.network
+    given = (
+        _ADDRESS_HEADER.pack(socket.AF_INET, network.prefixlen, 0, 0, index)
+        + attribute(_AT, packed)
+        + attribute(_OWN, packed)
+        + attribute(_BROADCAST, network.broadcast_address.packed)
+    )
+    with Netlink(ROUTE) as route:
+        with suppress(FileExistsError):
+            route.request(_NEW_ADDRESS, given, CREATE | EXCLUSIVE)
+        route.request(_NEW_LINK, _HEADER.pack(socket.AF_UNSPEC, 0, index, _UP, _UP))
+
+
+def add_route(name: str, network: IPv4Network, gateway: IPv4Address) -> None:
+    """What is for `network` goes through this interface, by way of `gateway`. Raises OSError."""
+    kind = (_MAIN, _AT_BOOT, 0, _UNICAST)
+    body = _ROUTE_HEADER.pack(socket.AF_INET, network.prefixlen, 0, 0, *kind, 0)
+    body += attribute(_TO, network.network_address.packed)
+    body += attribute(_THROUGH, _number(socket.if_nametoindex(name)))
+    body += attribute(_BY_WAY_OF, gateway.packed)
+    with Netlink(ROUTE) as route:
+        route.request(_NEW_ROUTE, body, CREATE | EXCLUSIVE)
+
+
 def exists(name: str) -> bool:
     with suppress(OSError):
         return socket.if_nametoindex(name) > 0
@@ -86,6 +160,10 @@ def delete(name: str) -> None:
 def _header(*, is_up: bool = False) -> bytes:
     state = _UP if is_up else 0
     return _HEADER.pack(socket.AF_UNSPEC, 0, 0, state, state)
+
+
+def _number(value: int) -> bytes:
+    return struct.pack("=I", value)
 
 
 def _text(value: str) -> bytes:

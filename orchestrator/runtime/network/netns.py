@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -28,15 +29,33 @@ def create_anew(path: Path) -> None:
     """A namespace with its loopback interface up, in place of what is there. Blocks for a
     millisecond. Raises OSError."""
     remove(path)
+    _in_passing(lambda: _create(path))
+
+
+def inside(path: Path, work: Callable[[], None]) -> None:
+    """Do it in this namespace, and wait for it. Raises what `work` raises of OSError."""
+
+    def enter() -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _checked(_libc.setns(fd, _CLONE_NEWNET))
+        finally:
+            os.close(fd)
+        work()
+
+    _in_passing(enter)
+
+
+def _in_passing(work: Callable[[], None]) -> None:
+    """In a thread that ends: in another namespace it can be of no more use here."""
     failures: list[OSError] = []
 
     def attempt() -> None:
         try:
-            _create(path)
+            work()
         except OSError as failure:
             failures.append(failure)
 
-    # The thread is in the new namespace and can be of no more use here: it ends.
     thread = threading.Thread(target=attempt, name="network-namespace")
     thread.start()
     thread.join()

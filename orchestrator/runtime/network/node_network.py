@@ -17,12 +17,14 @@ import structlog
 from orchestrator.model import errors
 from orchestrator.model.instance import PortBinding
 from orchestrator.runtime.network import ground, host, netns
-from orchestrator.runtime.network.attaching import Attachments
+from orchestrator.runtime.network.attaching import Attachments, Network
 from orchestrator.runtime.network.blocking import Queues, failing_as, in_thread
 from orchestrator.runtime.network.bridge_claim import BridgeClaim
 from orchestrator.runtime.network.cni import CniClient
-from orchestrator.runtime.network.conflist import NetworkList, own_list, read_list
+from orchestrator.runtime.network.conflist import read_list
 from orchestrator.runtime.network.firewall import Firewall
+from orchestrator.runtime.network.former_bridges import FormerBridges
+from orchestrator.runtime.network.own_network import OwnNetwork
 from orchestrator.runtime.network.publishing import Publisher
 from orchestrator.runtime.network.records import Attachment, Publication, RecordDir, Way
 from orchestrator.runtime.network.rules import Chains
@@ -52,15 +54,14 @@ class NodeNetwork:
         self._attachments = Attachments(
             terms, RecordDir(state_dir / "sandboxes", Attachment), self._cni
         )
+        firewall = Firewall(self._programs, Chains.of(terms), own)
         self._publisher = Publisher(
-            RecordDir(state_dir / "ports", Publication),
-            self._attachments,
-            self._cni,
-            Firewall(self._programs, Chains.of(terms), own),
+            RecordDir(state_dir / "ports", Publication), self._attachments, self._cni, firewall
         )
+        self._former = FormerBridges(state_dir / "bridges", terms, state_dir / "leases", firewall)
         self._queues = Queues()
-        self._claim = BridgeClaim(terms.bridge)
-        self._network: NetworkList | None = None
+        self._claim = BridgeClaim(terms.bridge, None if terms.conflist else terms.cidr)
+        self._network: Network | None = None
 
     async def open(self, in_use: Collection[str]) -> None:
         """Get ready, with all that earlier lives have left but the sandboxes `in_use`.
@@ -74,10 +75,12 @@ class NodeNetwork:
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._terms.namespace_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self._programs.end_stragglers()
+            self._attachments.load()
+            await self._former.remove_unused(self._attachments.networks_of(in_use), in_use)
+            self._former.note_present()
             self._network = await in_thread(self._read_network)
             if self._terms.conflist is None:
                 await in_thread(partial(ground.check, self._terms))
-            self._attachments.load()
             await self._publisher.open(self._network, in_use)
             async with asyncio.TaskGroup() as detaching:
                 for sandbox in self._attachments.sandboxes.difference(in_use):
@@ -126,15 +129,16 @@ class NodeNetwork:
         self._publisher.close()
         self._claim.release()
 
-    def _read_network(self) -> NetworkList:
+    def _read_network(self) -> Network:
         """Raises `RuntimeError`, `ConfigError` and OSError."""
         terms = self._terms
         if terms.conflist is not None:
             network = read_list(terms.conflist)
-        else:
-            network = own_list(terms, terms.mtu or host.uplink_mtu(), self._dir / "leases")
-        self._cni.check_plugins(network)
-        return network
+            self._cni.check_plugins(network)
+            return network
+        leases = self._dir / "leases" / terms.bridge
+        mtu = terms.mtu or host.uplink_mtu()
+        return OwnNetwork(terms.bridge, terms.cidr, terms.routes, mtu, leases)
 
     async def _detach_leftover(self, sandbox: str) -> None:
         try:
@@ -144,10 +148,10 @@ class NodeNetwork:
 
     def _clear_ground(self, in_use: Collection[str]) -> None:
         ground.remove_namespaces(self._terms, self._attachments.sandboxes.union(in_use))
-        if self._terms.conflist is None:
+        if isinstance(self._network, OwnNetwork):
             finished = [each for name in in_use if (each := self._attachments.finished(name))]
-            kept = [each for each in finished if each.network.is_ours]
-            ground.prepare(self._terms, self._dir / "leases", kept)
+            kept = [each for each in finished if each.network.name == self._network.name]
+            ground.prepare(self._network, kept)
 
 
 def _check(name: str) -> None:

@@ -11,10 +11,10 @@ import structlog
 from orchestrator.model import errors
 from orchestrator.model.instance import PortBinding
 from orchestrator.runtime.network import flows, host
-from orchestrator.runtime.network.attaching import Attachments
+from orchestrator.runtime.network.attaching import Attachments, Network
 from orchestrator.runtime.network.blocking import failing_as
 from orchestrator.runtime.network.cni import CniClient, Subject
-from orchestrator.runtime.network.conflist import PORT_MAPPINGS, Json, NetworkList
+from orchestrator.runtime.network.conflist import PORT_MAPPINGS, Json
 from orchestrator.runtime.network.firewall import Firewall
 from orchestrator.runtime.network.host_ports import HostPorts
 from orchestrator.runtime.network.records import Publication, RecordDir, Way
@@ -39,7 +39,7 @@ class Publisher:
         self._host_ports = HostPorts()
         self._published: dict[str, Publication] = {}
 
-    async def open(self, network: NetworkList, in_use: Collection[str]) -> None:
+    async def open(self, network: Network, in_use: Collection[str]) -> None:
         """Take up what leads to sandboxes in use that are here, and take the rest away."""
         self._host_ports.close()
         known = self._records.open()
@@ -53,7 +53,7 @@ class Publisher:
         self._published |= {each.container_id: replace(each, is_complete=True) for each in ours}
         for each in known.values():
             with suppress(errors.RuntimeError):  # the rules go before whoever came between
-                self._host_ports.hold(each.container_id, each.ports)
+                await self._host_ports.hold(each.container_id, each.ports)
 
     def close(self) -> None:
         self._host_ports.close()
@@ -68,7 +68,7 @@ class Publisher:
         if not ports:
             return
         wanted = self._publication(container_id, address, ports)
-        self._host_ports.hold(container_id, ports)
+        await self._host_ports.hold(container_id, ports)
         self._published[container_id] = wanted
         try:
             with failing_as(f"publishing the ports of {container_id}"):

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.model.instance import PortBinding
 from orchestrator.runtime.network.conflist import Json, NetworkList
+from orchestrator.runtime.network.own_network import OwnNetwork
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ class Attachment:
 
     sandbox: str
     namespace: Path
-    network: NetworkList
+    network: OwnNetwork | NetworkList
     result: Json | None = None
 
     @property

@@ -51,6 +51,13 @@ class Chains:
         return cls(*map(terms.chain, ("IN", "OUT", "FWD", "LO")))
 
     @property
+    def by_table(self) -> dict[str, tuple[str, str]]:
+        return {
+            "nat": (self.host_ports, self.masquerade),
+            "filter": (self.forward, self.loopback),
+        }
+
+    @property
     def jumps(self) -> tuple[tuple[str, str, str], ...]:
         """(table, how to add it, what). In filter ours go first: some hosts' end in REJECT."""
         to_ports = f"-m addrtype --dst-type LOCAL -j {self.host_ports}"
@@ -71,6 +78,23 @@ def jumps_text(chains: Chains, saved: str) -> str:
         if not re.search(rf"^-A {chain} .*-j {re.escape(target)}$", saved, re.MULTILINE):
             missing[table].append(f"{how} {jump}")
     return "".join(_table(table, lines) for table, lines in missing.items() if lines)
+
+
+def removal_text(chains: Chains, saved: str) -> str:
+    """Takes away what `saved` shows of these chains and of the jumps to them."""
+    text = ""
+    for table, names in chains.by_table.items():
+        shown = _of_table(saved, table)
+        there = [name for name in names if re.search(rf"^:{re.escape(name)} ", shown, re.MULTILINE)]
+        jumps = [
+            jump
+            for name in there
+            for jump in re.findall(rf"^-A (\S+ .*-j {re.escape(name)})$", shown, re.MULTILINE)
+        ]
+        lines = [f"-D {jump}" for jump in jumps]
+        lines += [f"-F {name}" for name in there] + [f"-X {name}" for name in there]
+        text += _table(table, lines) if lines else ""
+    return text
 
 
 def ground_text(chains: Chains, own: Way | None, others: Collection[Way]) -> str:
@@ -129,6 +153,11 @@ def _guarded(ways: Iterable[Way]) -> Iterator[str]:
     for interface in sorted({each.interface for each in ways}):
         yield f"-i {interface} -s {LOOPBACK} {NOT_KNOWN} -j DROP"
         yield f"-i {interface} -d {LOOPBACK} {NOT_KNOWN} -j DROP"
+
+
+def _of_table(saved: str, table: str) -> str:
+    """What iptables-save has shown of one."""
+    return saved.partition(f"*{table}\n")[2].partition("COMMIT\n")[0]
 
 
 def _chains(rules: Mapping[str, Sequence[str]], *names: str) -> list[str]:

@@ -25,7 +25,7 @@ class NetworkTerms:
     cidr: IPv4Network
     namespace_dir: Path
     mtu: int = 0
-    routes: tuple[str, ...] = ("0.0.0.0/0",)
+    routes: tuple[IPv4Network, ...] = (IPv4Network("0.0.0.0/0"),)
     cni_bin_dir: Path | None = None
     conflist: Path | None = None
     plugin_timeout_seconds: float = 30.0

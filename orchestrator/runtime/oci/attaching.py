@@ -24,7 +24,7 @@ async def attach(container: OciContainer) -> Attached:
     """Raises `RuntimeError` if its conmon does not answer."""
     end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
-        _connect(end, container.place.path)
+        _connect(end, container.place.run)
     except OSError as failure:
         end.close()
         raise errors.RuntimeError(
@@ -79,7 +79,7 @@ class Attached:
         if not self._has_terminal:
             return
         with suppress(OSError):
-            path = self._container.place.path / "ctl"
+            path = self._container.place.run / "ctl"
             fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(fd, f"1 {rows} {columns}\n".encode())

@@ -37,6 +37,11 @@ class Cgroup:
         self._root = root
         self._is_unified = is_unified(root)
 
+    @property
+    def directory(self) -> Path:
+        """Where its processes are listed, and killed all at once if the kernel can do that."""
+        return self._of("pids")
+
     def usage(self) -> Usage | None:
         """None once it is gone."""
         try:
@@ -55,8 +60,8 @@ class Cgroup:
         """All processes in it, and in what is below it."""
         found: set[int] = set()
         top = self._of("pids")
-        with suppress(OSError):
-            for path in [top, *_below(top)]:
+        for path in [top, *_below(top)]:
+            with suppress(OSError):  # it is gone, or threaded: then those above it list its own
                 found.update(map(int, (path / "cgroup.procs").read_text().split()))
         return sorted(found)
 

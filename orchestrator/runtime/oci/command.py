@@ -42,8 +42,9 @@ class Program:
     version: str
 
 
-async def probe(program: str, what: str) -> Program:
-    """Raises `RuntimeError` if it cannot be run, or does not say what it is."""
+async def probe(program: str, what: str, *, name: str = "") -> Program:
+    """Raises `RuntimeError` if it cannot be run, or does not say what it is; and if that is not
+    `name`, unless that is empty."""
     path = found(program, what)
     finished = await call([path, "--version"])
     match = _VERSION.match(finished.stdout.lstrip())
@@ -52,6 +53,11 @@ async def probe(program: str, what: str) -> Program:
         raise errors.RuntimeError(
             f"{path} does not work as {what}: asked for its version it said {said!r}"
             f" (exit code {finished.code}); install another, or correct the setting"
+        )
+    if name and match[1] != name:
+        raise errors.RuntimeError(
+            f"{path} is no {name}, but says that it is {match[1]} {match[2]}: correct the agent's"
+            f" setting (--{name})"
         )
     return Program(path, match[1], match[2])
 

@@ -36,12 +36,12 @@ class ConmonCommand:
     runtime_args: Sequence[str]
     log_bytes: int
 
-    def argv(self, container_id: str, directory: Path, *, tty: bool, stdin: bool) -> list[str]:
-        path = str(directory)
+    def argv(self, container_id: str, place: OciDir, *, tty: bool, stdin: bool) -> list[str]:
+        path, run = place.path, place.run
         argv = [self.program.path, "--api-version", "1"]
         argv += ["-c", container_id, "-u", container_id, "-n", container_id]
-        argv += ["-r", self.runtime, "-b", path, "--persist-dir", path]
-        argv += ["-p", f"{path}/pid", "-P", f"{path}/conmon.pid"]
+        argv += ["-r", self.runtime, "-b", str(run), "--persist-dir", str(path)]
+        argv += ["-p", f"{run}/pid", "-P", f"{run}/conmon.pid"]
         argv += ["-l", f"k8s-file:{path}/log", "--log-size-max", str(self.log_bytes)]
         argv += ["--log-level", "error", "--no-sync-log", "--full-attach"]
         argv += ["-t"] * tty + ["-i", "--leave-stdin-open"] * stdin
@@ -92,7 +92,7 @@ async def created(launched: Launched, place: OciDir) -> tuple[ProcessRecord, Pro
     pid, message = _parsed(answer)
     if pid <= 0:
         raise errors.RuntimeError(message or place.said_by_conmon())
-    conmon = int((place.path / "conmon.pid").read_text())
+    conmon = int((place.run / "conmon.pid").read_text())
     return _identity(pid), _identity(conmon)
 
 

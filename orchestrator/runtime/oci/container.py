@@ -245,7 +245,7 @@ class OciContainer(Lifecycle):
         self._let_go()
         with contextlib.suppress(errors.RuntimeError):  # told there; tried again
             await self.finish_taking_down()
-        status = verdict.exited(spec, process, end)
+        status = outcome.with_grace(verdict.exited(spec, process, end), self.outlived_seconds)
         self.status = outcome.with_last_words(status, lambda: last_line(self.place.path, "stderr"))
         self.settled.set()
         self.ended.set()

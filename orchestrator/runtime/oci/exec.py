@@ -160,7 +160,7 @@ def _argv(tools: Tools, container: OciContainer, request: ExecRequest, own: Path
 def _process(container: OciContainer, request: ExecRequest, mark: str) -> dict[str, Any]:
     """Raises `RuntimeError` if the container is not there to be entered any more."""
     try:
-        config = json.loads((container.place.path / "config.json").read_text())
+        config = json.loads((container.place.run / "config.json").read_text())
     except OSError as failure:
         raise errors.RuntimeError(f"nothing can be started in it: {failure}") from failure
     process: dict[str, Any] = config["process"]

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.runtime.protocol import Isolation
 
 OWN_FILES = ("hosts", "hostname", "resolv.conf")
-"""Of /etc: written by us into the container's directory."""
+"""Of /etc: written by us into the container's directory below /run."""
 
 SHARED_MEMORY = "shm"
 """In a container's directory: where the /dev/shm of another is mounted."""
@@ -48,9 +48,11 @@ def usual_mounts(
     else:
         yield mount("sysfs", "/sys", "nosuid", "noexec", "nodev", access)
         yield mount("cgroup", "/sys/fs/cgroup", "nosuid", "noexec", "nodev", "relatime", access)
-    read_only = ("ro",) if isolation.config.security.read_only_root else ()
+    flags = ["nosuid", "noexec", "nodev"]  # as /run has them: in a user namespace none may go
+    if isolation.config.security.read_only_root:
+        flags.append("ro")
     for name in OWN_FILES:
-        yield bind(directory / name, f"/etc/{name}", *read_only)
+        yield bind(directory / name, f"/etc/{name}", *flags)
 
 
 def _ipc(memory: Path | None) -> Iterator[dict[str, Any]]:

@@ -9,33 +9,37 @@ from pathlib import Path
 
 from orchestrator.model import errors
 from orchestrator.runtime import syscalls
+from orchestrator.runtime.oci.place import OciDir
 from orchestrator.runtime.oci.user_namespaces import user_namespace
 
 MAX_LAYERS = 500
 """overlayfs takes no more."""
 
 
-def prepare_root(directory: Path, layers: Sequence[Path]) -> None:
-    """Make, in a container's directory, all that `mount_root` needs. Raises OSError."""
+def prepare_root(place: OciDir, layers: Sequence[Path]) -> None:
+    """Make, in a container's directories, all that `mount_root` needs. Raises OSError."""
     if len(layers) > MAX_LAYERS:
         raise errors.RuntimeError(
             f"its image has {len(layers)} layers, and the kernel takes {MAX_LAYERS}: squash it"
         )
-    for name in ("rootfs", "upper", "work", "l"):
-        (directory / name).mkdir(exist_ok=True)
-    (directory / "upper").chmod(0o755)  # what the root directory has, whatever our umask
+    for name in ("rootfs", "l"):
+        (place.run / name).mkdir(exist_ok=True)
+    for name in ("upper", "work"):
+        (place.path / name).mkdir(exist_ok=True)
+        (place.run / name).symlink_to(place.path / name)
+    (place.path / "upper").chmod(0o755)  # what the root directory has, whatever our umask
     for number, layer in enumerate(layers):
-        (directory / "l" / str(number)).symlink_to(layer)
+        (place.run / "l" / str(number)).symlink_to(layer)
 
 
-def prepare_mapped_root(directory: Path, layers: Sequence[Path], first_id: int) -> None:
+def prepare_mapped_root(place: OciDir, layers: Sequence[Path], first_id: int) -> None:
     """The same for a container whose root is the node's user `first_id`, in the mount namespace of
     this thread. Raises `RuntimeError`, and OSError."""
-    prepare_root(directory, ())
+    prepare_root(place, ())
     for name in ("upper", "work"):
-        os.chown(directory / name, first_id, first_id)
+        os.chown(place.path / name, first_id, first_id)
     for number, layer in enumerate(layers):
-        target = directory / "l" / str(number)
+        target = place.run / "l" / str(number)
         target.mkdir()
         mounted = syscalls.clone_tree(str(layer))
         try:
@@ -50,14 +54,14 @@ def prepare_mapped_root(directory: Path, layers: Sequence[Path], first_id: int) 
             os.close(mounted)
 
 
-def mount_root(directory: Path, layer_count: int) -> Path:
+def mount_root(place: OciDir, layer_count: int) -> Path:
     """Mount it, in the mount namespace of this thread. Raises OSError.
 
     mount(2) takes options of 4096 bytes at most, and commas and colons mean something there. So
-    layers are named by short links, from the working directory, which the thread has for itself.
+    all is named by short links, from the working directory, which the thread has for itself.
     """
-    root = directory / "rootfs"
-    os.chdir(directory)
+    root = place.run / "rootfs"
+    os.chdir(place.run)
     names = ":".join(f"l/{number}" for number in range(layer_count))
     options = f"lowerdir={names},upperdir=upper,workdir=work"
     syscalls.mount("overlay", str(root), "overlay", 0, options)
@@ -104,9 +108,9 @@ def shared_memory(pid: int) -> int:
     return syscalls.clone_tree("/dev/shm")
 
 
-def attach(mounted: int, directory: Path, place: Path) -> None:
-    """Put it where the runtime is to find it, in the mount namespace of this thread: below `place`,
+def attach(mounted: int, directory: Path, seen: Path) -> None:
+    """Put it where the runtime is to find it, in the mount namespace of this thread: below `seen`,
     where the container's directory is seen as well. Root in a user namespace can get there, and
     could not into the agent's own directories."""
-    syscalls.mount(str(directory), str(place), "", syscalls.MS_BIND, "")
-    syscalls.put_mount(mounted, str(place / "rootfs"))
+    syscalls.mount(str(directory), str(seen), "", syscalls.MS_BIND, "")
+    syscalls.put_mount(mounted, str(seen / "rootfs"))

@@ -15,7 +15,8 @@ from orchestrator.runtime.images.node_images import NodeImages
 from orchestrator.runtime.log_files import read_log
 from orchestrator.runtime.network.node_network import NodeNetwork
 from orchestrator.runtime.oci.attaching import attach
-from orchestrator.runtime.oci.command import RuntimeCommand, probe
+from orchestrator.runtime.oci.command import RuntimeCommand, disappeared, probe
+from orchestrator.runtime.oci.compiled_seccomp import CompiledSeccomp
 from orchestrator.runtime.oci.conmon import ConmonCommand
 from orchestrator.runtime.oci.container import OciContainer
 from orchestrator.runtime.oci.exec import execute
@@ -25,7 +26,7 @@ from orchestrator.runtime.oci.sandboxes import Sandboxes
 from orchestrator.runtime.oci.spec import argv
 from orchestrator.runtime.oci.starting import Namespaces
 from orchestrator.runtime.oci.terms import OciTerms
-from orchestrator.runtime.oci.tools import Tools, node_facts, prepare_view
+from orchestrator.runtime.oci.tools import Tools, cgroup_of, node_facts, prepare_view
 from orchestrator.runtime.previous_logs import FOLDER, PreviousLogs
 from orchestrator.runtime.process import problem_of_texts
 from orchestrator.runtime.protocol import (
@@ -39,6 +40,10 @@ from orchestrator.runtime.protocol import (
     Streams,
 )
 from orchestrator.runtime.volumes.node_volumes import NodeVolumes
+from orchestrator.runtime.watching import Trace
+
+RUN = "containers"
+"""In `run_dir`: a directory for each container."""
 
 LOG_POLL_SECONDS = 0.2
 MAX_ID_CHARACTERS = 240
@@ -46,7 +51,8 @@ MAX_ID_CHARACTERS = 240
 
 
 class OciRuntime(HoldingRuntime[OciContainer]):
-    """A `ContainerRuntime` with a directory for each container under `root`, which is its alone.
+    """A `ContainerRuntime` with a directory for each container under `root`, which is its alone,
+    and one under `terms.run_dir`.
 
     `network` is opened here, and `volumes` swept: only who knows which containers there are can
     say what is left over. `images` must be open by then.
@@ -60,7 +66,8 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         network: NodeNetwork,
         volumes: NodeVolumes,
     ) -> None:
-        self._root = root.resolve()  # runc takes no bundle behind a link
+        self._root = root.resolve()
+        self._run = (terms.run_dir / RUN).resolve()  # runc takes no bundle behind a link
         self._previous = PreviousLogs(self._root / FOLDER)
         super().__init__({}, self._previous)
         self._terms = terms
@@ -86,7 +93,8 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         return self._opened is not None and bool(self._opened.cgroup(container_id).pids())
 
     async def init_node(self) -> RuntimeReport:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (self._root, self._run):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         tools = self._opened = self._opened or await self._open()
         await asyncio.to_thread(self._previous.open)
         found = await asyncio.to_thread(self._found, tools)
@@ -98,6 +106,8 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         await self._network.open(tools.sandboxes.in_use())
         for container in found:
             if await self._is_half_made(tools, container):
+                # should we die over it: the next agent is not to take what we kill for a failure
+                await asyncio.to_thread(container.place.forget_process)
                 await self._discard(container)
             else:
                 container.adopt()
@@ -105,6 +115,17 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         for container in self._containers.values():
             await container.settled.wait()
         return self._report(tools)
+
+    def problem(self) -> str:
+        if self._opened is None:
+            return ""
+        programs = (self._opened.command.program, self._opened.conmon.program)
+        gone = [each.path for each in programs if not os.access(each.path, os.X_OK)]
+        return disappeared(gone[0]) if gone else ""
+
+    def trace(self, spec: ContainerSpec) -> Trace:
+        cgroup = cgroup_of(self._terms, spec.id)
+        return Trace(str(self._root / spec.id), str(cgroup.directory))
 
     async def close(self) -> None:
         for container in self._containers.values():
@@ -119,11 +140,12 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         assert tools is not None, "init_node first"
         if (problem := self._problem(spec)) is not None:
             raise errors.RuntimeError(problem)
-        place = OciDir(self._root / spec.id)
+        place = self._place(spec.id)
         try:
             place.create(spec)
         except OSError as failure:
             with suppress(OSError):
+                delete_tree(place.run)
                 delete_tree(place.discard())
             raise errors.RuntimeError(f"{spec.id} cannot be started: {failure}") from failure
         container = self._held(tools, place, spec)
@@ -189,7 +211,7 @@ class OciRuntime(HoldingRuntime[OciContainer]):
                 " runtime (--oci-runtime none)"
             )
         program = await probe(terms.runtime, "the OCI runtime")
-        monitor = await probe(terms.conmon, "conmon")
+        monitor = await probe(terms.conmon, "conmon", name="conmon")
         state_dir = terms.run_dir / program.name
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         prepare_view(terms.run_dir)
@@ -198,6 +220,7 @@ class OciRuntime(HoldingRuntime[OciContainer]):
             terms,
             command,
             ConmonCommand(monitor, program.path, command.args, terms.log_bytes),
+            CompiledSeccomp(program.name, state_dir),
             node_facts(program.name),
             LogWatch(terms.log_files),
             self._images,
@@ -214,13 +237,17 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         """What is on disk and not in memory. What means nothing is deleted."""
         found = []
         for path in sorted(self._root.iterdir()):
-            place = OciDir(path)
+            place = self._place(path.name)
             if not path.is_dir() or path.name in {FOLDER, *self._containers}:
                 continue
             if path.name.startswith(".") or (spec := place.spec()) is None:
                 delete_tree(path)
             else:
                 found.append(self._held(tools, place, spec))
+        known = {each.status.spec.id for each in (*found, *self._containers.values())}
+        for path in self._run.iterdir():
+            if path.name not in known:
+                delete_tree(path)
         return tuple(found)
 
     async def _is_half_made(self, tools: Tools, container: OciContainer) -> bool:
@@ -232,6 +259,9 @@ class OciRuntime(HoldingRuntime[OciContainer]):
         if place.end() is not None or place.is_started or process is None or not process.is_alive:
             return False
         return await tools.command.is_created_only(container.status.spec.id)
+
+    def _place(self, container_id: str) -> OciDir:
+        return OciDir(self._root / container_id, self._run / container_id)
 
     def _held(self, tools: Tools, place: OciDir, spec: ContainerSpec) -> OciContainer:
         return OciContainer(tools, place, spec, self._joins, self._woken)

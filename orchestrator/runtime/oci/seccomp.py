@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Collection
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -35,7 +35,15 @@ def _profile() -> dict[str, Any]:
 def seccomp_profile(
     capabilities: Collection[str], machine: str = platform.machine()
 ) -> dict[str, Any]:
-    """`linux.seccomp` of a container with these capabilities, on a machine as `uname -m` says."""
+    """`linux.seccomp` of a container with these capabilities, on a machine as `uname -m` says.
+
+    The same object for the same ones: it is not to be changed.
+    """
+    return _made(frozenset(capabilities), machine)
+
+
+@lru_cache(64)
+def _made(capabilities: frozenset[str], machine: str) -> dict[str, Any]:
     profile = _profile()
     of_machine = profile["machines"].get(machine, {"architectures": [], "allowed": []})
     allowed = {name for names in profile["groups"].values() for name in names}

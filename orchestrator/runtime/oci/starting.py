@@ -70,7 +70,7 @@ class Start:
             sandbox, mounts = await self._surroundings(self._first_use(user, root))
             stop_signal = signal_number(image.config.stop_signal)
             self._place.write_preparation(Preparation(sandbox, stop_signal))
-            write_etc_files(self._place.path, hostname(self._spec.instance), sandbox)
+            write_etc_files(self._place.run, hostname(self._spec.instance), sandbox)
         except BaseException:
             os.close(root)
             raise
@@ -86,6 +86,7 @@ class Start:
         try:
             memory = await self._memory(shared.get(SharedNamespace.IPC))
             config = self._config(prepared, shared)
+            config["annotations"] = self._tools.seccomp.annotations(config)
             launched = await self._tools.command.apart.run(
                 lambda: self._launch(prepared.root, memory, config)
             )
@@ -96,6 +97,7 @@ class Start:
                 both.create_task(self._publish(prepared.sandbox.address))
             creating = both.create_task(self._created(launched, prepared.image))
         init, monitor = creating.result()
+        self._tools.seccomp.note(self._spec.id, config)
         self._place.write_processes(init, monitor)
         return init, monitor
 
@@ -105,7 +107,7 @@ class Start:
             await self._tools.command.start(self._spec.id)
         except errors.RuntimeError as failure:
             raise self._refused(str(failure), prepared.image) from failure
-        self._place.mark("started")
+        self._place.mark_started()
 
     @property
     def _first_id(self) -> int | None:
@@ -115,10 +117,10 @@ class Start:
     def _root(self, image: Image) -> tuple[User, int]:
         begin_log(self._place.path)
         if self._first_id is None:
-            rootfs.prepare_root(self._place.path, image.layers)
+            rootfs.prepare_root(self._place, image.layers)
         else:
-            rootfs.prepare_mapped_root(self._place.path, image.layers, self._first_id)
-        root = rootfs.mount_root(self._place.path, len(image.layers))
+            rootfs.prepare_mapped_root(self._place, image.layers, self._first_id)
+        root = rootfs.mount_root(self._place, len(image.layers))
         with suppress(OSError):  # the runtime will say what is in the way
             rootfs.make_directory(root, working_dir(self._spec, image.config))
         user = resolve_user(root, self._isolation.config.security.user or image.config.user)
@@ -172,18 +174,18 @@ class Start:
         """That of the process `pid`, if it is shared."""
         if pid is None:
             return None
-        (self._place.path / SHARED_MEMORY).mkdir()
+        (self._place.run / SHARED_MEMORY).mkdir()
         return await self._tools.command.apart.run(lambda: rootfs.shared_memory(pid))
 
     def _launch(self, root: int, memory: int | None, config: dict[str, Any]) -> conmon.Launched:
-        path, own, seen = self._place.path, self._isolation.config, self._tools.seen_directory
-        rootfs.attach(root, path, seen)
+        run, own, seen = self._place.run, self._isolation.config, self._tools.seen_directory
+        rootfs.attach(root, run, seen)
         if memory is not None:
             syscalls.put_mount(memory, str(seen / SHARED_MEMORY))
             os.close(memory)
-        (path / "config.json").write_text(json.dumps(config))
-        command = self._tools.conmon.argv(self._spec.id, path, tty=own.tty, stdin=own.stdin)
-        return conmon.launch(command, path)
+        (run / "config.json").write_text(json.dumps(config))
+        command = self._tools.conmon.argv(self._spec.id, self._place, tty=own.tty, stdin=own.stdin)
+        return conmon.launch(command, run)
 
     async def _created(
         self, launched: conmon.Launched, image: Image

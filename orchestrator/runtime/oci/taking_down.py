@@ -59,7 +59,7 @@ async def _told(step: Awaitable[None]) -> errors.RuntimeError | None:
 async def kill_all_of(tools: Tools, place: OciDir, spec: ContainerSpec) -> None:
     """Its processes, those of a start that was interrupted among them. Raises `RuntimeError`."""
     if place.process() is None:
-        await asyncio.to_thread(_kill_by_name, place.path)
+        await asyncio.to_thread(_kill_by_name, place.run)
     cgroup = tools.cgroup(spec.id)
     try:
         async with asyncio.timeout(KILLED_SECONDS):

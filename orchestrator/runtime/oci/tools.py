@@ -12,6 +12,7 @@ from orchestrator.runtime.network.node_network import NodeNetwork
 from orchestrator.runtime.oci.capabilities import own_capabilities
 from orchestrator.runtime.oci.cgroups import Cgroup, has_swap_limit
 from orchestrator.runtime.oci.command import RuntimeCommand
+from orchestrator.runtime.oci.compiled_seccomp import CompiledSeccomp
 from orchestrator.runtime.oci.conmon import ConmonCommand
 from orchestrator.runtime.oci.limits import KNOWN
 from orchestrator.runtime.oci.logs import LogWatch
@@ -29,6 +30,7 @@ class Tools:
     terms: OciTerms
     command: RuntimeCommand
     conmon: ConmonCommand
+    seccomp: CompiledSeccomp
     facts: NodeFacts
     logs: LogWatch
     images: NodeImages
@@ -46,7 +48,11 @@ class Tools:
         self.command.close()
 
     def cgroup(self, container_id: str) -> Cgroup:
-        return Cgroup(f"{self.terms.cgroup_parent.rstrip('/')}/{container_id}")
+        return cgroup_of(self.terms, container_id)
+
+
+def cgroup_of(terms: OciTerms, container_id: str) -> Cgroup:
+    return Cgroup(f"{terms.cgroup_parent.rstrip('/')}/{container_id}")
 
 
 def node_facts(runtime: str) -> NodeFacts:

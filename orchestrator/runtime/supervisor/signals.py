@@ -24,10 +24,15 @@ def hear_signals() -> int:
     """
     heard, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     _signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    passed_over = (SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT)
-    for number in (TERMINATE, KILL, SIGCHLD, *passed_over):
+    for number in (TERMINATE, KILL, SIGCHLD):
         _signal.signal(number, lambda *_: None)
+    pass_over_requests_to_end()
     return heard
+
+
+def pass_over_requests_to_end() -> None:
+    for number in (SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT):
+        _signal.signal(number, lambda *_: None)
 
 
 def restore_what_python_ignores() -> None:
@@ -39,5 +44,13 @@ def send(number: int, pid: int) -> None:
     """A signal to a process (or group, if negative) that may be gone or of another user."""
     try:
         os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def send_by_pidfd(pidfd: int, number: int) -> None:
+    """A signal to a process that may have ended, and to no other."""
+    try:
+        _signal.pidfd_send_signal(pidfd, number)
     except (ProcessLookupError, PermissionError):
         return

@@ -10,6 +10,8 @@ from orchestrator.runtime.supervisor.signals import restore_what_python_ignores
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Where a command is looked for if its environment has no PATH."""
 
+OOM_SCORE = "/proc/self/oom_score_adj"
+
 
 class NotStarted(Exception):
     """`stage` is `fork`, `limits`, `working_dir` or `exec`; `number` is the errno."""
@@ -65,6 +67,7 @@ def become(launch: Launch, teller: int, outputs: tuple[int, int] | None = None) 
             for fd, source in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
                 os.dup2(source, fd)
         restore_what_python_ignores()
+        _take_no_cover()
         _limit(launch)
         stage = "working_dir"
         os.chdir(launch.working_dir)
@@ -83,6 +86,15 @@ def keep_only(fds: list[int]) -> None:
         os.closerange(below + 1, fd)
     for fd in fds:
         os.set_inheritable(fd, False)
+
+
+def _take_no_cover() -> None:
+    """An agent may be shielded from dying for want of memory; what it runs must not be."""
+    with open(OOM_SCORE) as score:
+        is_shielded = int(score.read()) < 0
+    if is_shielded:
+        with open(OOM_SCORE, "w") as score:
+            score.write("0")
 
 
 def _limit(launch: Launch) -> None:

@@ -1,0 +1,1 @@
+"""The watchdog's program: standard library only, and little of that. See `watchdog.main`."""
