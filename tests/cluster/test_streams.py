@@ -47,7 +47,8 @@ async def test_a_shell_on_a_terminal(calm: LocalCluster, operator: Operator) -> 
             terminal.press(b"echo $ORC_WORKLOAD $(stty size) $TERM\n")
             terminal.read_until(r"\nshelly 50 160 xterm\s+ready> ", LIMIT_SECONDS)
             terminal.resize(40, 100)
-            terminal.press(b"echo go; sleep 1000\n")
+            terminal.press(b"sh -c 'echo go; exec sleep 1000'\n")
+            # who says go is who hears Ctrl-C: a shell between its commands would not end sleep
             terminal.read_until(r"\ngo\r", LIMIT_SECONDS)
             terminal.press(CTRL_C)
             terminal.read_until(r"\^C\s+ready> ", LIMIT_SECONDS)
