@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from math import inf
 
 import structlog
 
 from orchestrator.cluster.view import ClusterView, News
 from orchestrator.controller.committer import Committer, LeadershipLost, Report
 from orchestrator.controller.metrics import LeaderMetrics
+from orchestrator.controller.turns import Turns
 from orchestrator.model.actions import Plan
 from orchestrator.model.workload import WorkloadKey
 from orchestrator.planning.loss import MASS_LOSS_FRACTION, mass_loss
@@ -29,10 +30,6 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
 """After a pass that the store left unanswered."""
-
-SLICE = 100
-"""Workloads that are planned in one go. Placing a thousand new ones on 500 nodes takes 1.5 s, in
-which the lease cannot be renewed; whoever is elected next would have the same before it."""
 
 PROGRESS_SHARE = 3.0
 """Following what merely goes on takes at most a third of the time: thousands of instances that
@@ -73,12 +70,12 @@ class Reconciler:
         self._dirty: set[WorkloadKey] = set()
         self._progress: set[WorkloadKey] = set()
         self._progress_at = 0.0
-        self._queue: list[tuple[int, bool, WorkloadKey]] = []
-        self._queued: set[WorkloadKey] = set()
+        self._turns = Turns(self._rank)
         self._unplaced: frozenset[WorkloadKey] = frozenset()
         self._releases_seen: int | None = None
         self._wake_at: dict[WorkloadKey, float] = {}
-        self._full_pass_at = self._patience_since = view.clock()
+        self._patience_since = self._all_at = view.clock()
+        self._full_pass_at = inf
         self._is_mass_loss = False
         self._wake = asyncio.Event()
 
@@ -108,7 +105,7 @@ class Reconciler:
             self._patience_since = self._view.clock()
         was, self._is_mass_loss = self._is_mass_loss, self._finds_mass_loss()
         if was is not self._is_mass_loss:
-            self._full_pass_at = self._view.clock()
+            self._all_at = self._view.clock()
 
     def _finds_mass_loss(self) -> bool:
         return bool(mass_loss(self._view.state, self._settings.mass_loss_fraction))
@@ -126,11 +123,11 @@ class Reconciler:
                 await asyncio.sleep(0)  # a slice that changes nothing has awaited nothing
 
     async def _wait_for_work(self) -> None:
-        due = min([self._full_pass_at, *self._wake_at.values()])
+        due = min([self._all_at, self._full_pass_at, *self._wake_at.values()])
         if self._progress:
             due = min(due, self._progress_at)
         delay = due - self._view.clock()
-        if self._dirty or self._queue or delay <= 0:
+        if self._dirty or self._turns or delay <= 0:
             return
         try:
             async with asyncio.timeout(delay):
@@ -143,10 +140,9 @@ class Reconciler:
     async def _pass(self) -> None:
         now = self._view.clock()
         follows_progress = self._enqueue(now)
-        scope = {heappop(self._queue)[-1] for _ in range(min(SLICE, len(self._queue)))}
+        scope = self._turns.draw()
         if not scope:
             return
-        self._queued -= scope
         with self._metrics.planning():
             made = plan(
                 self._view.state,
@@ -166,27 +162,27 @@ class Reconciler:
             await self._commit(made)
 
     def _enqueue(self, now: float) -> bool:
-        """What has changed or is due, or all; then what waits for room, if there may be some. The
-        highest priority first: it may displace the others. Whether what has only gone on is among
-        it: that is looked at when nothing else is to be done, and does not take all of the time.
+        """What has changed or is due, or all; what waits for room, if there may be some; and, now
+        and then, all as a routine. Whether what has only gone on is among it: that is looked at
+        when nothing else is to be done, and does not take all of the time.
         """
         news = self._dirty | {workload for workload, at in self._wake_at.items() if at <= now}
         self._dirty = set()
-        if now >= self._full_pass_at:
-            self._full_pass_at = now + self._settings.full_pass_seconds
+        if now >= self._all_at:
             news.update(self._view.state.workload_keys())
+            self._all_at, self._full_pass_at = inf, now + self._settings.full_pass_seconds
+        elif now >= self._full_pass_at:
+            self._turns.add_routine(self._view.state.workload_keys())
+            self._full_pass_at = now + self._settings.full_pass_seconds
         releases = self._view.state.releases
         hopeful = self._unplaced if releases != self._releases_seen else frozenset()
         self._releases_seen = releases
-        for workload in (news | hopeful) - self._queued:
-            self._queued.add(workload)
-            is_old = workload not in news
-            heappush(self._queue, (-self._rank(workload), is_old, workload))
-        if self._queue or now < self._progress_at or not self._progress:
+        self._turns.add(news)
+        self._turns.add(hopeful - news, after_news=True)
+        if self._turns or now < self._progress_at or not self._progress:
             return False
-        self._queue = [(-self._rank(each), False, each) for each in self._progress]
-        heapify(self._queue)
-        self._queued, self._progress = self._progress, set()
+        self._turns.add_routine(self._progress)
+        self._progress = set()
         return True
 
     def _rank(self, workload: WorkloadKey) -> int:
@@ -206,7 +202,7 @@ class Reconciler:
             report = await self._committer.carry_out(made, self._view.state)
         except StoreError as error:
             log.warning("the store gave no answer; looking again", problem=str(error))
-            self._full_pass_at = self._view.clock() + RETRY_SECONDS
+            self._all_at = self._view.clock() + RETRY_SECONDS
             return
         self._metrics.committed(report)
         await self._see(report)

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from orchestrator.cluster.view import News
 from orchestrator.controller.committer import LeadershipLost
 from orchestrator.controller.metrics import LeaderMetrics
-from orchestrator.controller.reconciler import SLICE, Reconciler, ReconcileSettings
+from orchestrator.controller.reconciler import Reconciler, ReconcileSettings
+from orchestrator.controller.turns import SLICE
 from orchestrator.model.explanation import Explanation
 from orchestrator.model.instance import WorkloadInstanceStatus
 from orchestrator.model.node import DesiredNode, NodeReport, NodeSession
