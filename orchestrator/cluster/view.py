@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from orchestrator.model.cluster_state import ClusterState, Row
@@ -66,13 +67,18 @@ class ClusterView:
         self.keys = keys
         self.clock = clock
         self.state = ClusterState(keys)
-        self.occupancy = Occupancy(self.state)
         self.mirror = Mirror(store, keys.root, self._fold, clock=clock, rng=rng)
         self._sinks: list[ChangeSink] = []
         self._wakes: list[Wake] = []
 
     async def run(self) -> None:
         await self.mirror.run()
+
+    @cached_property
+    def occupancy(self) -> Occupancy:
+        """Kept up to date from when it is first asked for: a standby that is never asked need not
+        follow every row for it."""
+        return Occupancy(self.state)
 
     @property
     def revision(self) -> int:

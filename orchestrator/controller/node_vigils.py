@@ -102,6 +102,7 @@ class NodeVigils:
             await vigil.until_dead()
             doubts, told = await self._judge(suspect, tell), doubts
             if not doubts:
+                self._met.discard(suspect)
                 return
             if doubts != told:
                 log.warning("a node looks dead from here", node=suspect.name, doubt=doubts)

@@ -43,6 +43,7 @@ class Place:
 
     memory: MemoryCluster
     view: ClusterView
+    vigils: NodeVigils
     logs: list[Any]
     told: list[tuple[str, str, str]] = field(default_factory=list)
     _agents: dict[str, AsyncExitStack] = field(default_factory=dict)
@@ -91,10 +92,10 @@ async def place(nodes: int) -> AsyncIterator[Place]:
     memory, rng = MemoryCluster(virtual_now), random.Random(1)
     view = ClusterView(memory.connect("leader"), KEYS, clock=virtual_now, rng=rng)
     with capture_logs() as logs:
-        there = Place(memory, view, logs)
         async with aiohttp.ClientSession() as http:
             vigils = NodeVigils(view, http, replica="c1", rng=rng)
-            leading = asyncio.create_task(lead(there, vigils))
+            there = Place(memory, view, vigils, logs)
+            leading = asyncio.create_task(lead(there))
             for number in range(1, nodes + 1):
                 await there.start_agent(f"n{number}", number)
             await there.until(lambda: vigils.met == nodes)
@@ -104,10 +105,10 @@ async def place(nodes: int) -> AsyncIterator[Place]:
             await there.close()
 
 
-async def lead(there: Place, vigils: NodeVigils) -> None:
+async def lead(there: Place) -> None:
     async with asyncio.TaskGroup() as term:
         term.create_task(there.view.run())
-        term.create_task(vigils.run(term, there.tell))
+        term.create_task(there.vigils.run(term, there.tell))
 
 
 @pytest.mark.slow
@@ -115,6 +116,7 @@ async def test_a_node_that_two_others_find_dead_is_lost_long_before_its_lease_en
     async with place(nodes=3) as there:
         await there.end_agent("n1")
         await there.until(lambda: there.told != [])
+        assert there.vigils.met == 2, "it is nobody's death that would be noticed now"
         ((kind, node, reason),) = there.told
         assert (kind, node) == ("NodeFoundDead", "n1")
         assert "leader c1" in reason
