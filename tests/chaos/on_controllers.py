@@ -64,6 +64,19 @@ async def all_controllers_at_once(arena: Arena) -> float:
     return await _all_start(arena, name)
 
 
+async def replaced_one_by_one(arena: Arena) -> float:
+    """In good order, as for an upgrade, while people write: somebody always carries it out."""
+    slowest = 0.0
+    async with arena.operating() as operator, arena.writing(operator):
+        name = await arena.stand_up(operator, 2)
+        for replicas, each in enumerate(arena.cluster.controllers.values(), start=3):
+            arena.fault(f"stop of {each.name}")
+            await asyncio.to_thread(each.stop)
+            slowest = max(slowest, await arena.scale(operator, name, replicas))
+            await asyncio.to_thread(each.start)
+    return slowest
+
+
 async def _all_start(arena: Arena, name: str) -> float:
     before = [life.pid for life in arena.living(name)]
     began = time.monotonic()
@@ -107,6 +120,13 @@ SCENARIOS = (
     Scenario(2, "leader killed in a scale-up", killed_leader, TAKE_OVER_SECONDS),
     Scenario(2, "one leader after the other killed", killed_leaders_in_a_row, 10.0, span=Span.LONG),
     Scenario(30, "all controllers killed and started", all_controllers_at_once, 10.0),
+    Scenario(
+        30,
+        "controllers replaced one by one",
+        replaced_one_by_one,
+        TAKE_OVER_SECONDS,
+        span=Span.LONG,
+    ),
     Scenario(
         31,
         "everything frozen for two lease times",
