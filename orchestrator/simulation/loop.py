@@ -26,10 +26,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -85,6 +85,18 @@ def own_process() -> Process | None:
     return _process.get(None)
 
 
+class _Task(asyncio.Task[T]):
+    """asyncio keeps tasks in sets, and cancels them in the order in which it comes upon them there.
+    By default that depends on where they lie in memory, and so on all that ever ran before."""
+
+    def __init__(self, coro: Coroutine[Any, Any, T], number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class SimulationLoop(asyncio.BaseEventLoop):
     _stopping: bool  # asyncio's own
 
@@ -96,7 +108,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self._runnable: list[Process] = []
         self._timers: list[tuple[float, int, Process, asyncio.TimerHandle]] = []
         self._timers_made = 0
+        self._tasks_made = 0
         self._failure: Standstill | None = None
+        self.set_task_factory(self._make_task)
 
     def time(self) -> float:
         return self._now
@@ -166,6 +180,12 @@ class SimulationLoop(asyncio.BaseEventLoop):
         else:
             self.call_later(DISK_SECONDS * self._rng.random(), work)
         return future
+
+    def _make_task(
+        self, _loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        self._tasks_made += 1
+        return _Task(coro, self._tasks_made, loop=self, **options)
 
     def note(self, process: Process) -> None:
         """It may have begun or ceased to have something to do."""
