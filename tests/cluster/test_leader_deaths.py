@@ -61,9 +61,11 @@ async def patient_pair(
     ttl_seconds: int = LONG_TTL_SECONDS,
 ) -> AsyncIterator[Operator]:
     """Two more controllers, with keys of their own and long leases, reached by each other through
-    `ways` if there are any."""
+    `ways` if there are any. What they have said before, in another test, is forgotten."""
     flags = (f"--root=/{root}/", f"--lease-ttl-seconds={ttl_seconds}")
     pair = [cluster.add_controller(name, *flags) for name in PAIR]
+    for controller in pair:
+        controller.log.unlink(missing_ok=True)
     for controller, way in zip(pair, ways, strict=False):
         way.target_port = controller.port
         controller.flags.append(f"--advertise=http://127.0.0.1:{way.port}")
