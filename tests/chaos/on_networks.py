@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from orchestrator.model.node import NodeStatus
 from tests.chaos.scenario import Scenario, Span
@@ -14,7 +15,7 @@ from tests.support.chaos.bad_line import BadLine
 from tests.support.chaos.ground import Ground
 from tests.support.chaos.network import Network
 from tests.support.etcd import EtcdMember
-from tests.support.operator import until
+from tests.support.operator import Operator, until
 
 NODE = "n1"
 LOST_AFTER_SECONDS = 1.0
@@ -96,8 +97,9 @@ async def _cut_off(arena: Arena, cut: Callable[[], None]) -> float:
     return seconds
 
 
-async def answers_lost(arena: Arena) -> float:
-    """To the only controller: what it writes is carried out, and it is not told so."""
+@asynccontextmanager
+async def _on_a_bad_line(arena: Arena) -> AsyncIterator[tuple[BadLine, Operator]]:
+    """The only controller calls etcd over it, while people write; who ends is started again."""
     (member, *_) = arena.etcd.members
     line = BadLine(member.client_port)
     async with (
@@ -107,6 +109,12 @@ async def answers_lost(arena: Arena) -> float:
         arena.writing(operator),
         arena.supervised(),
     ):
+        yield line, operator
+
+
+async def answers_lost(arena: Arena) -> float:
+    """To the only controller: what it writes is carried out, and it is not told so."""
+    async with _on_a_bad_line(arena) as (line, operator):
         name = await arena.stand_up(operator, 2)
         arena.fault("etcd's answers lost")
         began = time.monotonic()
@@ -125,15 +133,7 @@ async def answers_lost(arena: Arena) -> float:
 
 async def slow_line(arena: Arena) -> float:
     """200 ms each way between the only controller and etcd, and now and then a line breaks."""
-    (member, *_) = arena.etcd.members
-    line = BadLine(member.client_port)
-    async with (
-        line.open(),
-        arena.behind(line) as controller,
-        arena.operating(controller.name) as operator,
-        arena.writing(operator),
-        arena.supervised(),
-    ):
+    async with _on_a_bad_line(arena) as (line, operator):
         name = await arena.stand_up(operator, 2)
         arena.fault("etcd far away")
         line.delay_seconds = DELAY_SECONDS

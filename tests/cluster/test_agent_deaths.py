@@ -15,11 +15,10 @@ from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import WorkloadInstance
 from orchestrator.model.workload import OnNodeLost
 from orchestrator.runtime.supervisor.launch import MARK
-from orchestrator.simulation.judging import violations
+from tests.support.judged import judged
 from tests.support.local_cluster import LocalCluster, etcd_at
-from tests.support.operator import Operator, operating, pid_of, pids_of, script, until, workload
+from tests.support.operator import Operator, pid_of, pids_of, script, until, workload
 from tests.support.orc_process import OrcProcess, end_all_of, environment_of, processes_of
-from tests.support.store_history import history_at
 
 EXITS_ON_REQUEST = "trap 'exit 3' USR1; while :; do sleep 0.05; done"
 
@@ -36,12 +35,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 @pytest.fixture
 async def operator(cluster: LocalCluster) -> AsyncIterator[Operator]:
     """All agents run again at the end, and nothing is left of the test's workloads."""
-    async with operating(cluster.client()) as operator:
+    async with judged(cluster) as operator:
         yield operator
-        cluster.revive()
-        for each in (await operator.api.workloads()).items:
-            await operator.delete(each.name)
-        assert violations(await history_at(cluster.etcd)) == []
 
 
 def on(node: str, instances: list[WorkloadInstance]) -> list[WorkloadInstance]:

@@ -12,11 +12,10 @@ import pytest
 from orchestrator.cli.errors import NotNow
 from orchestrator.model.node import NodeStatus
 from orchestrator.model.views import WorkloadInstance
-from orchestrator.simulation.judging import violations
 from tests.support.etcd import EtcdCluster, EtcdMember
+from tests.support.judged import judged
 from tests.support.local_cluster import LocalCluster, etcd_at
 from tests.support.operator import Operator, key_of, operating, pid_of, pids_of, until, workload
-from tests.support.store_history import history_at
 
 TTL = "--lease-ttl-seconds=3"
 OUTAGE_SECONDS = 8.0
@@ -32,17 +31,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 @pytest.fixture
 async def operator(cluster: LocalCluster) -> AsyncIterator[Operator]:
-    async with operating(cluster.client()) as operator:
+    async with judged(cluster) as operator:
         yield operator
         member = member_of(cluster)
         if member.is_running:
             member.resume()
         else:
             member.start()
-        cluster.revive()
-        for each in (await operator.api.workloads()).items:
-            await operator.delete(each.name)
-        assert violations(await history_at(cluster.etcd)) == []
 
 
 def member_of(cluster: LocalCluster) -> EtcdMember:

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orchestrator.simulation.judging import created_attempts, violations
+from orchestrator.simulation.judging import created_attempts
+from tests.support.judged import judged
 from tests.support.local_cluster import LocalCluster, etcd_at, start_together
 from tests.support.operator import Operator, operating, pid_of, pids_of, until, workload
 from tests.support.ports import free_port
@@ -41,12 +42,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 @pytest.fixture
 async def operator(cluster: LocalCluster) -> AsyncIterator[Operator]:
     """All controllers run again at the end."""
-    async with operating(cluster.client()) as operator:
+    async with judged(cluster) as operator:
         yield operator
-        cluster.revive()
-        for each in (await operator.api.workloads()).items:
-            await operator.delete(each.name)
-        assert violations(await history_at(cluster.etcd)) == []
 
 
 def others(cluster: LocalCluster, name: str) -> list[str]:

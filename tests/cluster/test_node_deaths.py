@@ -8,10 +8,9 @@ import aiohttp
 import pytest
 
 from orchestrator.model.node import NodeStatus
-from orchestrator.simulation.judging import violations
+from tests.support.judged import judged
 from tests.support.local_cluster import LocalCluster, etcd_at
-from tests.support.operator import Operator, operating, pids_of, until, workload
-from tests.support.store_history import history_at
+from tests.support.operator import Operator, pids_of, until, workload
 
 TTL_SECONDS = 600
 """Far more than a test waits: what becomes of a node here, has not come of the end of its lease."""
@@ -28,13 +27,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 @pytest.fixture
 async def operator(cluster: LocalCluster) -> AsyncIterator[Operator]:
     """The leader has met all agents; at the end, all of them run again."""
-    async with operating(cluster.client()) as operator:
+    async with judged(cluster) as operator:
         await until(lambda: has_met(cluster, 3))
         yield operator
-        cluster.revive()
-        for each in (await operator.api.workloads()).items:
-            await operator.delete(each.name)
-        assert violations(await history_at(cluster.etcd)) == []
 
 
 async def has_met(cluster: LocalCluster, nodes: int) -> bool:
