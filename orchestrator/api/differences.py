@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.model.item_names import item_name
 from orchestrator.model.workload import WorkloadDefinition
 
 _DEFINITION = TypeAdapter(WorkloadDefinition)
 _ABSENT = object()
 _MAX_SHOWN = 60
-_NAMES = ("name", "key", "workload", "topology_key", "path")
-"""What tells the items of a list apart, of whichever kind they are."""
 _SECRETIVE = "env_vars"
 """Passwords are handed to processes in their environment: its values are never shown."""
 
@@ -45,13 +44,8 @@ def _members(value: Any) -> dict[str, Any] | None:
         return value
     if not (isinstance(value, list) and value):
         return None
-    by_name = {_name(item): item for item in value}
+    by_name = {item_name(item): item for item in value}
     return by_name if len(by_name) == len(value) and "" not in by_name else None
-
-
-def _name(item: Any) -> str:
-    names = (item.get(name) for name in _NAMES) if isinstance(item, dict) else ()
-    return next(filter(None, names), "")
 
 
 def _line(path: str, before: Any, after: Any) -> str:

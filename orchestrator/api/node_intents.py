@@ -61,7 +61,7 @@ def change_node(
     guards = (report, session) if new.is_declared_lost else ()
     if not changes:
         return Intent((desired, *guards), Outcome.UNCHANGED, desired.base)
-    put = Put(desired.key, dump(new), desired.base)
+    put = Put(desired.key, dump(new, state.unknown_of(desired.key)), desired.base)
     happening = Happening(_event_kind(old, new), name, told(changes))
     return Intent((put, *guards), Outcome.CONFIGURED, desired.base, 0, changes, happening)
 

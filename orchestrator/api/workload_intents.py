@@ -49,9 +49,12 @@ def apply_workload(
         return Intent((Check(row, base),), Outcome.UNCHANGED, base, generation)
     templates: tuple[Put, ...] = ()
     if not (entry and is_made_of_it):
+        unknown = state.unknown_of(state.keys.revision(key, generation))
         generation = 1 + max(generation, _highest_generation(state, key))
-        templates = (Put(state.keys.revision(key, generation), dump(definition.template()), 0),)
-    put = Put(row, dump(DesiredWorkload(definition, generation)), base)
+        template = dump(definition.template(), unknown)
+        templates = (Put(state.keys.revision(key, generation), template, 0),)
+    desired = DesiredWorkload(definition, generation)
+    put = Put(row, dump(desired, state.unknown_of(row)), base)
     if base and not changes:
         changes = (f"generation {generation}: it had not been made from this template",)
     happening = _applied(definition, generation, changes, is_new=not base)
@@ -77,7 +80,7 @@ def scale_workload(
     changes = _changes(state, row, entry, spec)
     if not changes:
         return Intent((Check(row, base),), Outcome.UNCHANGED, base, generation)
-    put = Put(row, dump(DesiredWorkload(spec, generation)), base)
+    put = Put(row, dump(DesiredWorkload(spec, generation), state.unknown_of(row)), base)
     happening = Happening("WorkloadScaled", str(key), told(changes), key.namespace)
     return Intent((put,), Outcome.CONFIGURED, base, generation, changes, happening)
 

@@ -32,7 +32,8 @@ async def ensure_schema(
         log.error("the schema cannot be read: restore its row", problem=damage.reason)
     elif damage or not known:
         schema = known.record if known else Schema(VERSION, store_id)
-        put = Put(key, dump(schema), damage.mod_revision if damage else 0)
+        value = dump(schema, view.state.unknown_of(key))
+        put = Put(key, value, damage.mod_revision if damage else 0)
         op = f"schema-{leadership.epoch}"
         await commit_as_leader(view.store, Transaction((put,), op, leadership), patience)
 

@@ -38,7 +38,8 @@ def mutations_of(change: Change, state: ClusterState) -> tuple[Mutation, ...]:
     known = state.statuses.get(change.workload)
     base = known.mod_revision if known else _damaged(state, status_key)
     if change.status is not None:
-        mutations.append(Put(status_key, dump(change.status), base))
+        status = dump(change.status, state.unknown_of(status_key))
+        mutations.append(Put(status_key, status, base))
     elif base:
         mutations.append(Delete(status_key, base))
     for name in change.forgotten_revisions:
@@ -74,7 +75,7 @@ def _of_action(action: Action, state: ClusterState) -> list[Mutation]:
             reason=action.reason,
             displaced_by=action.displaced_by,
         )
-        return [Put(key, dump(stopped), entry.mod_revision)]
+        return [Put(key, dump(stopped, state.unknown_of(key)), entry.mod_revision)]
     deletes: list[Mutation] = [Delete(key, entry.mod_revision)]
     observation = state.observations.get(action.place)
     if action.with_observation and observation:

@@ -30,8 +30,9 @@ from orchestrator.model.keys import (
     VolumePlace,
 )
 from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, NodeSession
-from orchestrator.model.records import Schema, load
+from orchestrator.model.records import Schema, read
 from orchestrator.model.resources import NodeResources
+from orchestrator.model.unknown import Unknown, told
 from orchestrator.model.volume import NodeVolume
 from orchestrator.model.workload import (
     DesiredWorkload,
@@ -93,6 +94,7 @@ class ClusterState:
     volumes: dict[VolumePlace, Entry[NodeVolume]] = field(default_factory=dict)
     image_pins: dict[RevisionName, Entry[ImagePins]] = field(default_factory=dict)
     events: dict[str, Entry[Event]] = field(default_factory=dict)
+    unknown: dict[str, Unknown] = field(default_factory=dict)
     damaged: dict[str, Damage] = field(default_factory=dict)
     damaged_by_owner: dict[Owner, set[str]] = field(default_factory=dict)
     releases: int = field(default=0, compare=False)
@@ -136,6 +138,8 @@ class ClusterState:
             self._note_damage(key, damage(str(error), row.mod_revision) if row else None)
             return None
         self._note_damage(key, None)
+        if row is None:
+            self._note_unknown(key, ())
         self.fold(parsed, self._read(key, parsed, row, now) if row else None, now)
         return parsed
 
@@ -157,7 +161,7 @@ class ClusterState:
 
     def _read(self, key: str, parsed: ParsedKey, row: Row, now: float) -> Entry[Any] | None:
         try:
-            record = load(parsed, row.value)
+            record, unknown = read(parsed, row.value)
         except StateError as error:
             self._note_damage(key, damage(str(error), row.mod_revision, parsed))
             last = self.known(parsed)
@@ -166,6 +170,7 @@ class ClusterState:
                 return None
             seen_at = last.seen_at if last else now
             return Entry(standing_in, row.create_revision, row.mod_revision, seen_at)
+        self._note_unknown(key, unknown)
         return Entry(record, row.create_revision, row.mod_revision, now)
 
     def known(self, parsed: ParsedKey) -> Entry[Any] | None:
@@ -175,6 +180,14 @@ class ClusterState:
         if parsed.kind is Kind.LEADER:
             return self.leader
         return self._tables[parsed.kind].get(parsed.name)
+
+    def unknown_of(self, key: str) -> Unknown:
+        """What its record says that this release does not know, for who writes it anew."""
+        return self.unknown.get(key, ())
+
+    def _note_unknown(self, key: str, unknown: Unknown) -> None:
+        if unknown or key in self.unknown:
+            _set(self.unknown, key, unknown or None)
 
     def _note_damage(self, key: str, found: Damage | None) -> None:
         if found is None and key not in self.damaged:
@@ -228,7 +241,13 @@ class ClusterState:
     def conditions_of(self, owner: Owner) -> tuple[str, ...]:
         """What is wrong with the records of a workload or node, a sentence each."""
         keys = sorted(self.damaged_by_owner.get(owner, ()))
-        return tuple(self.damaged[key].sentence for key in keys[:MAX_CONDITIONS])
+        damages = tuple(self.damaged[key].sentence for key in keys[:MAX_CONDITIONS])
+        if isinstance(owner, WorkloadKey):
+            desired = self.keys.workload(owner)
+        else:
+            desired = self.keys.desired_node(owner)
+        unknown = self.unknown_of(desired)
+        return (*damages, told(unknown)) if unknown else damages
 
     def revisions_of(self, workload: WorkloadKey) -> list[RevisionName]:
         """The templates that are kept of a workload, oldest first."""

@@ -1,16 +1,21 @@
 """The JSON of each record: 1.5 to 3 microseconds to parse or to dump an instance.
 
-Unknown members are passed over: a newer controller may have written them, and every value
-carries the store's write stamp.
+Every value carries the store's stamp as its member `write`, which is nobody's business here. What
+else this release does not know of a record, a newer one may have written: whoever may rewrite the
+record is given it with the record, and writes it again.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic.config import ExtraValues
+from pydantic_core import SchemaValidator
+from pydantic_core.core_schema import any_schema, dataclass_field, with_default_schema
 
 from orchestrator.model.errors import StateError
 from orchestrator.model.image import ImagePins
@@ -20,6 +25,7 @@ from orchestrator.model.node import DesiredNode, Event, Leader, NodeReport, Node
 from orchestrator.model.problems import path_text
 from orchestrator.model.rules.faults import Fault
 from orchestrator.model.rules.workload import definition_faults, template_faults
+from orchestrator.model.unknown import MAX_UNKNOWN, Unknown, put_back, set_aside
 from orchestrator.model.volume import NodeVolume
 from orchestrator.model.workload import DesiredWorkload, WorkloadStatus, WorkloadTemplate
 
@@ -71,34 +77,90 @@ _TYPES: dict[Kind, type[Record]] = {
 }
 _TERSE = frozenset({Assignment, InstanceObservation})
 """Written without the members that have their default: these two are the bulk of the store."""
-_finite = with_config(ConfigDict(allow_inf_nan=False))
+_REWRITTEN = frozenset({Schema, DesiredWorkload, WorkloadTemplate, DesiredNode, Assignment})
+_REWRITTEN |= {WorkloadStatus}
+"""Of which one release may make the next version from what another has written. (A template is
+never changed, but the next generation's is made from it.)"""
+
+_STAMP = "write"
 
 
 class _Adapters(dict[type[Any], TypeAdapter[Any]]):
     """Each made when it is first needed: a client that reads no records need not wait for them."""
 
     def __missing__(self, record: type[Any]) -> TypeAdapter[Any]:
-        adapter = self[record] = TypeAdapter(_finite(record))
+        extra: ExtraValues = "forbid" if record in _REWRITTEN else "ignore"
+        config = ConfigDict(allow_inf_nan=False, extra=extra)
+        adapter = self[record] = TypeAdapter(with_config(config)(record))
         return adapter
 
 
+class _Validators(dict[type[Any], SchemaValidator]):
+    """Those of the adapters; what may be rewritten may have a stamp, too, which is dropped."""
+
+    def __missing__(self, record: type[Any]) -> SchemaValidator:
+        schema = _ADAPTERS[record].core_schema
+        if record in _REWRITTEN:
+            outer = schema["schema"] if schema["type"] == "definitions" else schema
+            assert outer["type"] == "dataclass"
+            assert outer["schema"]["type"] == "dataclass-args"
+            stamp = with_default_schema(any_schema(), default=None)
+            outer["schema"]["fields"].append(
+                dataclass_field(_STAMP, stamp, kw_only=True, init_only=True)
+            )
+        validator = self[record] = SchemaValidator(schema)
+        return validator
+
+
 _ADAPTERS = _Adapters()
+_VALIDATORS = _Validators()
 
 
-def dump(record: Record) -> bytes:
+def dump(record: Record, unknown: Unknown = ()) -> bytes:
+    """`unknown`: what an earlier version of it says that this release does not know."""
     kind = type(record)
-    return _ADAPTERS[kind].serializer.to_json(record, exclude_defaults=kind in _TERSE)
+    serializer = _ADAPTERS[kind].serializer
+    if not unknown:
+        return serializer.to_json(record, exclude_defaults=kind in _TERSE)
+    tree = serializer.to_python(record, mode="json")
+    put_back(tree, unknown)
+    return json.dumps(tree, separators=(",", ":")).encode()
 
 
 def load(parsed: ParsedKey, value: bytes) -> Record:
     """The record under a key. Raises `StateError` if it is damaged or disagrees with its key."""
+    return read(parsed, value)[0]
+
+
+def read(parsed: ParsedKey, value: bytes) -> tuple[Record, Unknown]:
+    """The same, with what this release does not know of it, if it may be rewritten."""
+    validator = _VALIDATORS[_TYPES[parsed.kind]]
+    unknown: Unknown = ()
     try:
-        record: Record = _ADAPTERS[_TYPES[parsed.kind]].validator.validate_json(value)
+        try:
+            record: Record = validator.validate_json(value)
+        except ValidationError as invalid:
+            known, unknown = _known_part(parsed, value, invalid)
+            record = validator.validate_json(known)
     except ValidationError as invalid:
         raise StateError(_told(parsed, invalid)) from None
     if (problem := _disagreement(parsed, record)) is not None:
         raise StateError(problem)
-    return record
+    return record, unknown
+
+
+def _known_part(parsed: ParsedKey, value: bytes, invalid: ValidationError) -> tuple[bytes, Unknown]:
+    """Raises `invalid` itself unless it is all about members that are not known."""
+    if invalid.error_count() > MAX_UNKNOWN:
+        raise StateError(_damaged(parsed, f"more than {MAX_UNKNOWN} members are wrong or unknown"))
+    errors = invalid.errors(include_url=False, include_input=False, include_context=False)
+    locations = [each["loc"] for each in errors if each["type"] == "unexpected_keyword_argument"]
+    if not locations:
+        raise invalid
+    tree = json.loads(value)
+    tree.pop(_STAMP, None)
+    unknown = set_aside(tree, locations)
+    return json.dumps(tree).encode(), unknown
 
 
 def _told(parsed: ParsedKey, invalid: ValidationError) -> str:
