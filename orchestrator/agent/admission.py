@@ -9,7 +9,7 @@ import structlog
 
 from orchestrator.agent.home import AgentHome
 from orchestrator.cluster.reading import read_until_answered
-from orchestrator.model.errors import StateError
+from orchestrator.model.errors import ClusterError, StateError
 from orchestrator.model.keys import Keys
 from orchestrator.model.records import Schema, load
 from store.lineage import PROBES
@@ -55,7 +55,7 @@ class Admission:
 
     async def check(self, *, is_patient: bool, accepts_store: bool) -> None:
         """Raises `ClusterError` for another store, or one that has gone back, unless a person
-        accepts it; and what `admit` raises."""
+        accepts it, and for one laid out for a newer release; and what `admit` raises."""
         await self._admit(is_patient)
         header = await self._newest_header()
         store_id = await self._store_id()
@@ -78,7 +78,8 @@ class Admission:
                 await asyncio.sleep(STORE_ID_SECONDS)
 
     async def _store_id(self) -> str | None:
-        """Empty as long as no leader has ever been there; None if its row is damaged."""
+        """Empty as long as no leader has ever been there; None if its row is damaged. Raises
+        `ClusterError` for one that is laid out for a newer release."""
         kvs = (await self._read(RangeOp(self._keys.schema))).kvs
         try:
             schema = load(self._keys.parse(self._keys.schema), kvs[0].value) if kvs else Schema()
@@ -86,6 +87,8 @@ class Admission:
             log.warning("the store's schema cannot be read", problem=str(error))
             return None
         assert isinstance(schema, Schema)
+        if schema.refusal:
+            raise ClusterError(f"{schema.refusal}. Nothing has been stopped")
         return schema.store_id
 
     async def _newest_header(self) -> Header:

@@ -23,3 +23,7 @@ class NoRoom(OrchestrationError):
 
 class NotCurrent(OrchestrationError):
     """This replica's mirror is behind: try later, or ask another replica."""
+
+
+class Outdated(OrchestrationError):
+    """The store is laid out for a newer release than this replica's: ask another one."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.api.errors import HistoryGone, NoRoom, NotCurrent, PreconditionFailed, TooLarge
+from orchestrator.api.errors import (
+    HistoryGone,
+    NoRoom,
+    NotCurrent,
+    Outdated,
+    PreconditionFailed,
+    TooLarge,
+)
 from orchestrator.model.errors import OrchestrationError
 from orchestrator.model.problems import ManifestError
 from orchestrator.process.problems import DOMAIN_STATUS, ProblemDetails, named_problem
@@ -25,6 +32,7 @@ _STATUS: dict[type[Exception], int] = {
     HistoryGone: 410,
     NoRoom: 507,
     NotCurrent: 504,
+    Outdated: 503,
     Unavailable: 503,
     OutcomeUnknown: 504,
     NoSpace: 507,

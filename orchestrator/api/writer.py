@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from orchestrator.api.bodies import NodePatch
-from orchestrator.api.errors import NotCurrent, TooLarge
+from orchestrator.api.errors import NotCurrent, Outdated, TooLarge
 from orchestrator.api.growth import scaled, unless_it_grows
 from orchestrator.api.intents import ANYTHING, Happening, Intent, Precondition
 from orchestrator.api.move_intents import move_instance, stay
@@ -70,8 +70,9 @@ class DesiredWriter:
     Each method raises the refusals of its intent (`WorkloadNotFound`, `NodeNotFound`,
     `StateError`, `ConfigError`, `PreconditionFailed`), `StateError` when others keep changing the
     object, `NoRoom` for more than a nearly full store should take, `NotCurrent` when the mirror
-    does not keep up, and the store's errors: `Unavailable` means that nothing was done,
-    `OutcomeUnknown` and `NoSpace` that it may have been. All may be repeated as they are.
+    does not keep up, `Outdated` when the store is laid out for a newer release, and the store's
+    errors: `Unavailable` means that nothing was done, `OutcomeUnknown` and `NoSpace` that it may
+    have been. All may be repeated as they are.
     """
 
     def __init__(
@@ -137,6 +138,8 @@ class DesiredWriter:
 
     async def _carry_out(self, decide: Decide, subject: str, terms: Terms) -> Written:
         for _ in range(MAX_TRIES):
+            if refusal := self._view.state.refusal:
+                raise Outdated(f"nothing was changed: {refusal}")
             intent = decide(self._view.state)
             if terms.is_dry_run:
                 intent = intent.as_checks()

@@ -41,3 +41,13 @@ def mirror_probe(mirror: Mirror, clock: Clock) -> Probe:
         return None
 
     return probe
+
+
+def layout_probe(refusal: Callable[[], str]) -> Probe:
+    """Whether this release may write to the store, and reads it as it is meant. `refusal`: why not,
+    in words."""
+
+    async def probe() -> str | None:
+        return refusal() or None
+
+    return probe

@@ -48,6 +48,10 @@ STAND_AGAIN_SECONDS = 1.0
 """A full store refuses leases: nobody can lead until somebody makes room."""
 
 
+UNFIT_SECONDS = 30.0
+"""Between two looks whether the store is laid out for this release again."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderSettings:
     lease_ttl_seconds: int = 5
@@ -97,6 +101,7 @@ class LeaderLoop:
         """Raises `LeadershipLost` when this process must end."""
         await self._view.synced()
         while True:
+            await self._until_fit()
             session = Session(
                 self._view.store,
                 ttl_seconds=self._settings.lease_ttl_seconds,
@@ -108,6 +113,12 @@ class LeaderLoop:
             finally:
                 await session.close()
             await asyncio.sleep(STAND_AGAIN_SECONDS)
+
+    async def _until_fit(self) -> None:
+        """Who may write nothing does not stand: a newer release does, in another replica."""
+        while refusal := self._view.state.refusal:
+            log.error("this replica does not stand for election", problem=refusal)
+            await asyncio.sleep(UNFIT_SECONDS)
 
     async def _stand(self, session: Session) -> None:
         """One candidacy: returns when it has come to nothing before it led."""

@@ -15,8 +15,6 @@ from store.commit import commit_as_leader
 from store.patience import Patience
 from store.transactions import Leadership, Put, Transaction
 
-VERSION = Schema().version
-
 log = structlog.get_logger()
 
 
@@ -25,23 +23,15 @@ async def ensure_schema(
 ) -> None:
     """`store_id` is that of a store which has none yet. A damaged row is repaired if it has been
     read before. Raises `ConfigError` on a store that a newer release has laid out."""
-    check_schema(view)
+    if refusal := view.state.refusal:
+        raise ConfigError(refusal)
     key, known = view.keys.schema, view.state.schema
     damage = view.state.damaged.get(key)
     if damage and not known:
         log.error("the schema cannot be read: restore its row", problem=damage.reason)
     elif damage or not known:
-        schema = known.record if known else Schema(VERSION, store_id)
+        schema = known.record if known else Schema(store_id=store_id)
         value = dump(schema, view.state.unknown_of(key))
         put = Put(key, value, damage.mod_revision if damage else 0)
         op = f"schema-{leadership.epoch}"
         await commit_as_leader(view.store, Transaction((put,), op, leadership), patience)
-
-
-def check_schema(view: ClusterView) -> None:
-    found = view.state.schema
-    if found and found.record.version > VERSION:
-        raise ConfigError(
-            f"this store is laid out by schema version {found.record.version}, but this release"
-            f" knows {VERSION} at most: install the newer release"
-        )

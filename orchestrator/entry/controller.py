@@ -21,7 +21,7 @@ from orchestrator.api.writer import DesiredWriter
 from orchestrator.cluster.connect import open_store
 from orchestrator.cluster.events import EventLog
 from orchestrator.cluster.metrics import MirrorMetrics
-from orchestrator.cluster.probes import mirror_probe, store_probe
+from orchestrator.cluster.probes import layout_probe, mirror_probe, store_probe
 from orchestrator.cluster.view import ClusterView
 from orchestrator.controller.leader import LeaderLoop, LeaderSettings
 from orchestrator.controller.metrics import LeaderMetrics
@@ -145,6 +145,7 @@ def _health(settings: ReplicaSettings, view: ClusterView) -> Health:
         ready={
             "store": store_probe(view.store, settings.root),
             "mirror": mirror_probe(view.mirror, boottime),
+            "layout": layout_probe(lambda: view.state.refusal),
         }
     )
 

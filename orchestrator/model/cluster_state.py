@@ -181,6 +181,11 @@ class ClusterState:
             return self.leader
         return self._tables[parsed.kind].get(parsed.name)
 
+    @property
+    def refusal(self) -> str:
+        """Why nobody of this release may write here, in words; empty if it may."""
+        return self.schema.record.refusal if self.schema else ""
+
     def unknown_of(self, key: str) -> Unknown:
         """What its record says that this release does not know, for who writes it anew."""
         return self.unknown.get(key, ())

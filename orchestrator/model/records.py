@@ -29,6 +29,10 @@ from orchestrator.model.unknown import MAX_UNKNOWN, Unknown, put_back, set_aside
 from orchestrator.model.volume import NodeVolume
 from orchestrator.model.workload import DesiredWorkload, WorkloadStatus, WorkloadTemplate
 
+LAYOUT = 1
+"""Of keys and records. A release that writes what the one before it would misread, not only pass
+over, raises it, when no older one is at work any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -38,8 +42,18 @@ class Schema:
     one that is started in its place with the same flags after a wipe.
     """
 
-    version: int = 1
+    version: int = LAYOUT
     store_id: str = ""
+
+    @property
+    def refusal(self) -> str:
+        """Why nobody of this release may write here, in words; empty if it may."""
+        if self.version <= LAYOUT:
+            return ""
+        return (
+            f"this store is laid out by version {self.version} of the schema, and this release"
+            f" knows {LAYOUT} at most: install the newer release here, too"
+        )
 
 
 Record = (

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Replica, World, manifest, world
+from orchestrator.cluster.probes import layout_probe
+from orchestrator.model.records import LAYOUT, Schema
+from tests.support.api import KEYS, Replica, World, manifest, world
 
 WEB = "/v1/workloads/default/web"
 
@@ -149,3 +151,17 @@ async def test_what_does_not_fit_into_one_transaction_is_refused(
     answer = await replica.call("PATCH", "/v1/nodes/n1", {"labels": labels})
     assert answer.status == 413
     assert "that fit into one transaction: make it smaller" in answer.body["detail"]
+
+
+async def test_nothing_is_written_to_a_store_that_a_newer_release_has_laid_out(
+    there: World, replica: Replica
+) -> None:
+    await replica.view.reached(await there.put(KEYS.schema, Schema(version=LAYOUT + 1)))
+    answer = await replica.call("PUT", WEB, manifest())
+    assert answer.status == 503  # so that `orc` asks the next replica
+    assert answer.body["detail"] == (
+        "nothing was changed: this store is laid out by version 2 of the schema, and this release "
+        "knows 1 at most: install the newer release here, too"
+    )
+    is_ready = layout_probe(lambda: replica.view.state.refusal)
+    assert await is_ready() == answer.body["detail"].split(": ", 1)[1]

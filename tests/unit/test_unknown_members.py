@@ -19,7 +19,7 @@ from orchestrator.model.keys import InstancePlace, Keys
 from orchestrator.model.node import DesiredNode
 from orchestrator.model.placement import Taint
 from orchestrator.model.records import Schema, dump, load, read
-from orchestrator.model.unknown import MAX_UNKNOWN
+from orchestrator.model.unknown import MAX_UNKNOWN, put_back, set_aside
 from orchestrator.model.workload import (
     ContainerConfig,
     DesiredWorkload,
@@ -60,8 +60,7 @@ def newer() -> dict[str, Any]:
         KEYS.revision(KEY, 4): template,
         STATUS: tree_of(WorkloadStatus(4)) | {"rollout": {"step": 3}},
         KEYS.assignment(PLACE): tree_of(assignment) | {"zone": "a", "restart": {"jitter": 0.5}},
-        KEYS.desired_node("n1"): tree_of(DesiredNode(taints=tainted("a", "b")))
-        | {"rack": "r7"},
+        KEYS.desired_node("n1"): tree_of(DesiredNode(taints=tainted("a", "b"))) | {"rack": "r7"},
     }
 
 
@@ -125,8 +124,13 @@ def test_a_person_who_changes_a_node_leaves_what_the_replica_does_not_know() -> 
 
 @pytest.mark.parametrize(
     ("left", "expected"),
-    [("ab", ["soon", None]), ("ba", [None, "soon"]), ("b", [None]), ("bb", [None, None])]
-    + [("baa", [None, None, None]), ("aab", ["soon", None, None])],
+    [
+        ("ab", ["soon", None]),
+        ("ba", [None, "soon"]),
+        ("b", [None]),
+        ("baa", [None, None, None]),
+        ("aab", ["soon", None, None]),
+    ],
 )
 def test_what_has_a_key_is_found_by_it(left: str, expected: list[str | None]) -> None:
     rows = newer()
@@ -168,6 +172,13 @@ def test_a_status_in_another_shape_than_before_loses_only_what_has_no_place() ->
     assert isinstance(record, Assignment)
     assert json.loads(dump(record, unknown))["fence"] == fence
     assert json.loads(dump(assignment, unknown))["fence"] is None
+
+
+def test_where_there_is_no_list_any_more_no_item_is_looked_for() -> None:
+    unknown = set_aside({"rules": [{"name": "a", "since": 3}]}, [("rules", 0, "since")])
+    tree = {"rules": None}
+    put_back(tree, unknown)
+    assert tree == {"rules": None}
 
 
 def test_it_is_forgotten_with_the_row_or_when_the_row_says_it_no_more() -> None:
