@@ -9,12 +9,16 @@ from tests.chaos import (
     on_etcd,
     on_load,
     on_networks,
+    on_releases,
     on_space,
     on_time,
 )
 from tests.chaos.scenario import Scenario
 
-_ROOMS = (at_random, on_agents, on_controllers, on_etcd, on_load, on_networks, on_space, on_time)
+_ROOMS = (
+    *(at_random, on_agents, on_controllers, on_etcd, on_load),
+    *(on_networks, on_releases, on_space, on_time),
+)
 SCENARIOS: tuple[Scenario, ...] = tuple(
     sorted(
         (scenario for room in _ROOMS for scenario in room.SCENARIOS),

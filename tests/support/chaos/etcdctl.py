@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -40,6 +41,10 @@ class Etcdctl:
     def lease_of(self, key: str) -> int:
         (kv,) = self._ask("get", key)["kvs"]
         return int(kv["lease"])
+
+    def value(self, key: str) -> bytes:
+        (kv,) = self._ask("get", key)["kvs"]
+        return base64.b64decode(kv["value"])
 
     def put(self, key: str, size: int) -> bool:
         """A value of so many bytes; false if etcd does not take it."""

@@ -21,6 +21,7 @@ from orchestrator.simulation.sightings import Run, overlaps, silences, stops, wa
 from tests.support.chaos.arena import Arena, Deeds
 from tests.support.chaos.clerk import misreported
 from tests.support.chaos.lives import Life
+from tests.support.chaos.next_release import forgotten
 from tests.support.chaos.recordings import Recording
 from tests.support.operator import until
 
@@ -45,6 +46,7 @@ async def verdict(arena: Arena) -> list[str]:
         *overlapping_reigns(recording.entries),  # I10
         *unasked_ends(lives, recording, _excused(lives, deeds)),  # I11
         *needless_losses(recording, deeds.lost_nodes),  # I11
+        *forgotten(recording.entries),
     ]
 
 
