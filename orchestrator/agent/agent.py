@@ -228,12 +228,14 @@ class Agent:
 
     async def _beat(self) -> NoReturn:
         """Time alone changes what is to be done, once the node is cut off."""
+        ttl = self._settings.lease_ttl_seconds
         while True:
             self._fencing.renew()
             await self._fencing.tend()
-            if self._standing.contact is not Contact.SURE:
+            is_sure = self._standing.contact is Contact.SURE
+            if not is_sure:
                 self._wake.set()
-            await asyncio.sleep(self._settings.lease_ttl_seconds / 10)
+            await asyncio.sleep(ttl / 5 if is_sure else ttl / 10)
 
     async def _check_store(self) -> None:
         """Before anything is obeyed, and before anything is said."""

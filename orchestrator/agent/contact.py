@@ -13,6 +13,11 @@ class Contact(Enum):
     DOUBTFUL = "it may have ended, or is only beginning"
     """Nothing is told and nothing is done about what has ended: soon either can be."""
     NONE = "the node is cut off"
+    NEVER = "the node has been cut off since this agent started"
+
+    @property
+    def is_cut_off(self) -> bool:
+        return self in (Contact.NONE, Contact.NEVER)
 
 
 class Standing:
@@ -49,7 +54,9 @@ class Standing:
 
     @property
     def contact(self) -> Contact:
-        self.trusted_until()
+        trusted_until = self.trusted_until()
         if self._session is not None and self._session.is_trusted():
             return Contact.SURE
-        return Contact.DOUBTFUL if self._clock() < self._patient_until else Contact.NONE
+        if self._clock() < self._patient_until:
+            return Contact.DOUBTFUL
+        return Contact.NEVER if trusted_until is None else Contact.NONE

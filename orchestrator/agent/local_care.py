@@ -78,7 +78,7 @@ class LocalCare:
         for name, resident in list(self._concluded.items()):
             if self._reporter.is_written(name):
                 del self._concluded[name]
-            elif contact is Contact.NONE and self._reporter.take_back(name, resident.observation):
+            elif contact.is_cut_off and self._reporter.take_back(name, resident.observation):
                 del self._concluded[name]
                 self.residents.keep(resident)
 

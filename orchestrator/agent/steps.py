@@ -133,9 +133,16 @@ class Situation:
 
     @property
     def may_restart(self) -> bool:
-        if self.contact is not Contact.NONE or self.restarts is None:
+        if not self.contact.is_cut_off or self.restarts is None or self.must_ask:
             return False
         return self.restarts.is_due(self.now)
+
+    @property
+    def must_ask(self) -> bool:
+        """Nobody here knows whether people have given it up since it was last heard of."""
+        return (
+            self.contact is Contact.NEVER and self.assignment is not None and self.assignment.waits
+        )
 
 
 def next_step(now: Situation) -> Step | None:
@@ -224,10 +231,16 @@ def _held(now: Situation) -> InstanceObservation:
     assert now.reported is not None
     assert now.restarts is not None
     last = now.restarts.exits[-1].reason if now.restarts.exits else ""
-    reason = f"{last}; its node is cut off, and restarts it" if last else now.reported.reason
+    reason = f"{last}; its node is cut off, {_care(now)}" if last else now.reported.reason
     return replace(
         now.reported, reason=reason, restarts=now.restarts.count, exits=now.restarts.exits
     )
+
+
+def _care(now: Situation) -> str:
+    if now.must_ask:
+        return "and starts it only when the store is heard of: on_node_lost is `wait`"
+    return "and restarts it"
 
 
 def _judged(now: Situation) -> tuple[WorkloadInstanceStatus, ExitCause, str]:

@@ -60,7 +60,13 @@ class Summary:
 @click.option("--seeds", default=100, show_default=True, help="How many runs, a seed each.")
 @click.option("--first-seed", default=0, show_default=True, help="The first of them.")
 @click.option("--seconds", default=300.0, show_default=True, help="Faults go on for so long.")
-@click.option("--nodes", default=20, show_default=True, help="Nodes in each cluster.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=3),
+    default=20,
+    show_default=True,
+    help="Nodes in each cluster.",
+)
 @click.option("--jobs", default=os.cpu_count() or 1, help="Runs at a time.  [default: all cores]")
 def sim_command(*, seeds: int, first_seed: int, seconds: float, nodes: int, jobs: int) -> None:
     """Simulate whole clusters under faults, and hold them to every invariant.

@@ -125,9 +125,11 @@ class Assignment:
     only when the instances named in `after` do not run on its node any more: they give way to it.
     `displaced_by` names whom a stopped one gives way to.
 
-    `restart` and `fence` are the workload's own as they were when it was placed, for a node that is
-    cut off: by what back-off to restart what crashes, and when to stop it, if ever. They hold for
-    the attempt's whole life: what a node has not seen changed it goes on promising.
+    `restart`, `fence` and `waits` are the workload's own as they were when it was placed, for a
+    node that is cut off: by what back-off to restart what crashes, when to stop it, if ever, and
+    whether an agent that has had no word from the store since it started leaves it alone
+    (`on_node_lost: wait`: people may have given it up, as nothing ran there). They hold for the
+    attempt's whole life: what a node has not seen changed it goes on promising.
     """
 
     namespace: str
@@ -144,6 +146,7 @@ class Assignment:
     displaced_by: str = ""
     restart: RestartPolicy = DEFAULT_RESTART
     fence: FenceTerms | None = None
+    waits: bool = False
 
     @property
     def name(self) -> InstanceName:

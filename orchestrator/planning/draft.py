@@ -137,6 +137,7 @@ class Draft:
             after=after,
             restart=self.spec.restart,
             fence=fence_terms(self.spec),
+            waits=self.spec.on_node_lost is OnNodeLost.WAIT,
         )
         if vacancy.replaces is not None:
             self._make_way(vacancy.replaces, name, vacancy.stop_reason)

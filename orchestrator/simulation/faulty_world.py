@@ -15,7 +15,7 @@ from orchestrator.model.workload import WorkloadDefinition, WorkloadKey
 from orchestrator.runtime.simulated import SimulatedRuntime
 from orchestrator.runtime.simulated_host import SimulatedHost
 from orchestrator.simulation.history import Violation
-from orchestrator.simulation.invariants.epochs import BOUNDS_SECONDS, Bounds
+from orchestrator.simulation.invariants.epochs import BOUNDS_SECONDS, Bounds, Vacancy
 from orchestrator.simulation.invariants.peace import unrest
 from orchestrator.simulation.invariants.stops import ASKED_FOR
 from orchestrator.simulation.judge import Judge
@@ -29,6 +29,7 @@ from orchestrator.simulation.world import World
 from store.errors import NoSpace, StoreReplaced
 from store.protocol import Store
 
+LOOK_SECONDS = 0.5
 QUIET_SECONDS = 60.0
 STEPS_A_QUIET_MINUTE = 8000
 
@@ -114,6 +115,23 @@ class FaultyWorld(World):
             await asyncio.sleep(BOUNDS_SECONDS)
             for wrong in bounds.judged(self.state.revision, self.calls, self.steps()):
                 self.judge.tell(bounds.name, wrong)
+
+    async def be_led(self) -> None:
+        """Hold the controllers to taking over in time."""
+        vacancy = Vacancy()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            able = [name for name in self.controllers if self._could_lead(name)]
+            for wrong in vacancy.judged(
+                self.state.revision, virtual_now(), is_led=bool(self.leader), able=able
+            ):
+                self.judge.tell(vacancy.name, wrong)
+
+    def _could_lead(self, name: str) -> bool:
+        """It is up, and it and the store have no troubles."""
+        is_up = not self.controllers[name].done() and not self.processes[name].is_frozen
+        has_room = not self.store.engine.quota.alarms
+        return is_up and has_room and self.store.link(name).is_fair
 
     def steps(self) -> Counter[str]:
         return self._steps + Counter({name: each.steps for name, each in self.processes.items()})

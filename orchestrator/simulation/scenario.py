@@ -114,7 +114,8 @@ async def _run(setup: Setup, path: Path) -> Verdict:
     nemesis = Nemesis(world, random.Random(f"nemesis {setup.seed}"))
     people = People(world.state, world.desks, world.machines, rng, world.judge)
     async with world.running(CONTROLLERS, setup.nodes):
-        helpers = [asyncio.create_task(each) for each in (world.supervise(), world.bound())]
+        duties = (world.supervise(), world.bound(), world.be_led())
+        helpers = [asyncio.create_task(each) for each in duties]
         acting = asyncio.create_task(_act(setup, world, nemesis, people, rng))
         broken = asyncio.create_task(world.judge.is_broken.wait())
         limit = setup.seconds + MOST_SECONDS_OF_PEACE

@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from store.errors import OutcomeUnknown, StoreError, Unavailable
-from store.memory.meanness import Luck, Meanness, Trip
+from store.memory.meanness import CALM, Luck, Meanness, Trip
 
 if TYPE_CHECKING:
     from store.memory.watch import MemoryWatch
@@ -29,6 +29,11 @@ class Link:
         is frozen, say) must not hold for it."""
         self._loses_requests = False
         self._undelivered: list[Callable[[], None]] = []
+
+    @property
+    def is_fair(self) -> bool:
+        """Everything comes through, and in time."""
+        return not self.is_stalled and self.luck.meanness == CALM
 
     def pause(self) -> None:
         """Requests arrive, but answers and watch responses are held until `resume`."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from orchestrator.model.workload import RestartPolicy
+from orchestrator.model.workload import OnNodeLost, RestartPolicy
 from orchestrator.runtime.simulated_host import Program
 from orchestrator.simulation.samples import web
 from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from orchestrator.simulation.world import World
 from store.memory.meanness import CALM, Meanness
+from store.values import PutOp, Txn
 from tests.scenarios.cutting import cut_all, observed, pids, resume_all, runs
 
 HOURS = 3 * 3600.0
@@ -182,6 +183,44 @@ async def test_a_machine_that_boots_without_the_store_starts_what_ran_on_it(
         resume_all(world)
         await world.until(world.runs(2))
         assert world.names() == ["0.1", "1.1"]
+
+
+@in_virtual_time
+async def test_what_must_not_run_twice_waits_for_the_store_when_its_machine_has_booted(
+    tmp_path: Path,
+) -> None:
+    """People may have seen the machine dead, and given their word that nothing runs there."""
+    async with World(tmp_path).running() as world:
+        await world.run(web(1, on_node_lost=OnNodeLost.WAIT))
+        (old,) = world.wanted()
+        await world.kill_agent(old.node)
+        world.machines[old.node].host.reboot()
+        await world.until(lambda: old.node not in world.state.sessions)
+        declared = PutOp(world.keys.desired_node(old.node), b'{"is_declared_lost": true}')
+        await world.store.connect("people").txn(Txn(success=(declared,)))
+        await world.until(world.runs(1))
+        world.store.cut(old.node)
+        world.start_agent(old.node)
+        await asyncio.sleep(300)
+        assert not runs(world, old)
+        world.store.resume(old.node)
+        await world.until(lambda: old.node in world.state.sessions)
+        await asyncio.sleep(60)
+        assert world.names() == ["0.2"]
+        assert not runs(world, old)
+
+
+@in_virtual_time
+async def test_what_must_not_run_twice_is_restarted_by_an_agent_that_was_in_touch(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path).running() as world:
+        await world.run(web(1, on_node_lost=OnNodeLost.WAIT))
+        (place,) = world.wanted()
+        cut_all(world)
+        await asyncio.sleep(60)
+        world.machines[place.node].host.crash(f"{place.instance}.app", 3)
+        await world.until(lambda: runs(world, place))
 
 
 @in_virtual_time

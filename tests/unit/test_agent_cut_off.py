@@ -50,6 +50,21 @@ def test_its_end_is_not_said() -> None:
     assert observation.reason == "exited with code 1; its node is cut off, and restarts it"
 
 
+def test_an_agent_without_any_word_of_the_store_leaves_alone_what_must_not_run_twice() -> None:
+    waiting = replace(RUN, waits=True)
+    never = {**CUT_OFF, "contact": Contact.NEVER}
+    assert next_step(situation(waiting, exited(), **never, restarts=DUE)) is None
+    assert next_step(situation(RUN, exited(), **never, restarts=DUE)) == Restart()
+    assert next_step(situation(waiting, exited(), **CUT_OFF, restarts=DUE)) == Restart()
+    observation = observe(situation(waiting, exited(), **never, restarts=DUE))
+    assert observation
+    assert observation.status is Status.RUNNING
+    assert observation.reason == (
+        "exited with code 1; its node is cut off, and starts it only when the store is heard of: "
+        "on_node_lost is `wait`"
+    )
+
+
 def test_in_doubt_nothing_is_said_and_nothing_is_done() -> None:
     now = situation(RUN, exited(), **{**CUT_OFF, "contact": DOUBTFUL}, restarts=DUE)
     assert next_step(now) is None
@@ -223,6 +238,9 @@ async def test_contact_is_lost_by_time_alone() -> None:
     standing = Standing(clock, 9.0)
     assert standing.contact is DOUBTFUL
     assert standing.trusted_until() is None
+    now[0] = 103.0
+    assert standing.contact is Contact.NEVER
+    now[0] = 100.0
     store = MemoryCluster(clock, random.Random(1)).connect("a")
     session = Session(store, ttl_seconds=9, clock=clock, rng=random.Random(1))
     await session.open(Patience(clock, random.Random(1), limit_seconds=1.0))

@@ -1,8 +1,8 @@
-"""I10: epochs rise; and I12: nobody asks the store for too much, or steps for nothing."""
+"""I10: epochs rise, and somebody leads; and I12: nobody asks for too much, or steps for nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from orchestrator.model.keys import Keys
 from orchestrator.simulation.history import Entry, Violation
@@ -13,6 +13,10 @@ MOST_STEPS_A_SECOND = 4000.0
 """Of one process, over a `BOUNDS_SECONDS` of good or bad times."""
 
 BOUNDS_SECONDS = 10.0
+
+MOST_SECONDS_WITHOUT_LEADER = 7.0
+"""From when a leader's row has gone and some controller is up, in touch with the store and dealt
+with fairly: a lease's time and two seconds. Whatever befalls the others meanwhile."""
 
 
 class Epochs(Invariant):
@@ -36,6 +40,31 @@ class Epochs(Invariant):
 
     def restored(self) -> None:
         self._last = 0
+
+
+class Vacancy:
+    """Is told now and then whether somebody leads and which controllers could, and says when the
+    place has been free for longer than one of them should have taken to take it."""
+
+    name = Epochs.name
+
+    def __init__(self) -> None:
+        self._free_since: float | None = None
+        self._able_since: dict[str, float] = {}
+
+    def judged(
+        self, revision: int, now: float, *, is_led: bool, able: Collection[str]
+    ) -> Iterator[Violation]:
+        self._able_since = {name: self._able_since.get(name, now) for name in able}
+        if is_led or not able:
+            self._free_since = None
+            return
+        if self._free_since is None:
+            self._free_since = now
+        first = min(self._able_since, key=lambda name: self._able_since[name])
+        seconds = now - max(self._free_since, self._able_since[first])
+        if seconds > MOST_SECONDS_WITHOUT_LEADER:
+            yield Violation(revision, first, f"nobody leads for {seconds:g} s, though it could")
 
 
 class Bounds:
