@@ -47,7 +47,6 @@ log = structlog.get_logger()
 STAND_AGAIN_SECONDS = 1.0
 """A full store refuses leases: nobody can lead until somebody makes room."""
 
-
 UNFIT_SECONDS = 30.0
 """Between two looks whether the store is laid out for this release again."""
 

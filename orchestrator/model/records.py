@@ -171,9 +171,12 @@ def _known_part(parsed: ParsedKey, value: bytes, invalid: ValidationError) -> tu
     locations = [each["loc"] for each in errors if each["type"] == "unexpected_keyword_argument"]
     if not locations:
         raise invalid
-    tree = json.loads(value)
-    tree.pop(_STAMP, None)
-    unknown = set_aside(tree, locations)
+    try:
+        tree = json.loads(value)
+        tree.pop(_STAMP, None)
+        unknown = set_aside(tree, locations)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise invalid from None  # a member that is there twice, or what only one parser reads
     return json.dumps(tree).encode(), unknown
 
 

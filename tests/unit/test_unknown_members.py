@@ -238,3 +238,27 @@ def test_a_stamp_is_none_of_it_however_it_is_written() -> None:
             "since": "1.4",
         }
     assert record == Schema()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"rack": 1, "rack": 2}',
+        '{"taints": [{"key": "a", "x": 1}], "taints": [], "rack": 1}',
+        '{"taints": [], "rack": 1, "taints": [{"key": "a", "x": 1}]}',
+        '{"taints": [{"key": "a", "x": 1, "x": 2}]}',
+        '{"rack": %s}' % ("9" * 5000),
+        '{"rack": %s}' % ("[" * 150 + "]" * 150),
+        '{"rack": "\\ud800"}',
+        '{"rack": NaN}',
+        '{"": 1, "taints": {"rack": 1}}',
+        '{"taints": [{"key": {"rack": 1}, "rack": 1}]}',
+    ],
+)
+def test_whatever_people_have_written_is_read_or_is_damage(value: str) -> None:
+    key = KEYS.desired_node("n1")
+    state = ClusterState(KEYS)
+    state.apply(key, Row(value.encode(), 5, 5), 1.0)
+    assert (key in state.damaged) != ("n1" in state.desired_nodes)
+    if entry := state.desired_nodes.get("n1"):
+        assert load(KEYS.parse(key), dump(entry.record, state.unknown_of(key))) == entry.record
