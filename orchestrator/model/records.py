@@ -91,8 +91,9 @@ _TYPES: dict[Kind, type[Record]] = {
 }
 _TERSE = frozenset({Assignment, InstanceObservation})
 """Written without the members that have their default: these two are the bulk of the store."""
-_REWRITTEN = frozenset({Schema, DesiredWorkload, WorkloadTemplate, DesiredNode, Assignment})
-_REWRITTEN |= {WorkloadStatus}
+_REWRITTEN = frozenset(
+    {Schema, DesiredWorkload, WorkloadTemplate, DesiredNode, Assignment, WorkloadStatus}
+)
 """Of which one release may make the next version from what another has written. (A template is
 never changed, but the next generation's is made from it.)"""
 

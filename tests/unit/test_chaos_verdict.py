@@ -19,11 +19,16 @@ from orchestrator.simulation.samples import web
 from orchestrator.simulation.sightings import Run
 from tests.support.chaos.clerk import Answer, Note, misreported
 from tests.support.chaos.lives import Life
+from tests.support.chaos.next_release import forgotten
 from tests.support.chaos.recordings import EtcdAtFault, Recording, agreed
 from tests.support.chaos.verdict import (
+    MOST_DESCRIPTORS,
+    MOST_MEGABYTES,
+    Size,
     doubled,
     misplaced,
     needless_losses,
+    overgrown,
     overlapping_reigns,
     unasked_ends,
 )
@@ -105,6 +110,22 @@ def test_nodes_that_are_given_up_though_nothing_has_happened_to_them() -> None:
     given_up = recording(assigned(2, place()), assigned(3, place(), Wanted.STOPPED, LOST))
     assert list(needless_losses(given_up, {"n1"})) == []
     assert list(needless_losses(given_up, {"n2"}))
+
+
+def test_processes_that_hold_too_much() -> None:
+    assert not list(overgrown([Size("c1", MOST_MEGABYTES, MOST_DESCRIPTORS)]))
+    too_many = [Size("c1", MOST_MEGABYTES + 1, 30), Size("n1", 90, MOST_DESCRIPTORS + 1)]
+    assert [each.split()[0] for each in overgrown(too_many)] == ["c1", "n1"]
+
+
+def test_rows_that_lose_what_only_the_next_release_knows() -> None:
+    row = KEYS.desired_node("n1")
+    said = Entry(5, row, b'{"labels": {}, "taints": [{"key": "a", "next_until": 3}]}', 0)
+    kept = Entry(6, row, b'{"labels": {"a": "b"}, "taints": [{"next_until": 4}]}', 5)
+    lost = Entry(7, row, b'{"labels": {}, "taints": [{"key": "a"}]}', 6)
+    gone, anew = Entry(7, row, None, 6), Entry(8, row, b"{}", 0)
+    assert not list(forgotten([said, kept, gone, anew]))
+    assert list(forgotten([said, kept, lost])) == [f"at 7 {row} has lost .taints[0].next_until"]
 
 
 def test_leaders_come_one_after_the_other() -> None:

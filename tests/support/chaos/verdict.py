@@ -10,6 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import psutil
 
 from orchestrator.model.instance import Assignment, Wanted
 from orchestrator.model.keys import InstancePlace, Keys, Kind
@@ -24,8 +27,13 @@ from tests.support.chaos.lives import Life
 from tests.support.chaos.next_release import forgotten
 from tests.support.chaos.recordings import Recording
 from tests.support.operator import until
+from tests.support.orc_process import OrcProcess
 
 KEYS = Keys()
+MOST_MEGABYTES = 500.0
+MOST_DESCRIPTORS = 300
+"""Of each process of ours, with what a scenario may have heaped up: several times what any has."""
+
 TOLD_LATE_SECONDS = 1.0
 """An agent may have obeyed before the recorder, on a busy machine, has noted the order."""
 
@@ -46,6 +54,7 @@ async def verdict(arena: Arena) -> list[str]:
         *overlapping_reigns(recording.entries),  # I10
         *unasked_ends(lives, recording, _excused(lives, deeds)),  # I11
         *needless_losses(recording, deeds.lost_nodes),  # I11
+        *overgrown(sizes(arena.cluster.processes)),  # I12
         *forgotten(recording.entries),
     ]
 
@@ -114,6 +123,28 @@ def overlapping_reigns(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.key == KEYS.leader and entry.value is not None and entry.previous:
             yield f"at {entry.revision} the leader of {entry.previous} was overwritten"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    name: str
+    megabytes: float
+    descriptors: int
+
+
+def sizes(processes: Iterable[OrcProcess]) -> Iterator[Size]:
+    """Of those that run."""
+    for each in processes:
+        if each.is_running:
+            process = psutil.Process(each.pid)
+            yield Size(each.name, process.memory_info().rss / 1e6, process.num_fds())
+
+
+def overgrown(found: Iterable[Size]) -> Iterator[str]:
+    """Controllers and agents that hold more than they should."""
+    for each in found:
+        if each.megabytes > MOST_MEGABYTES or each.descriptors > MOST_DESCRIPTORS:
+            yield f"{each.name} has {each.megabytes:.0f} MB and {each.descriptors} descriptors"
 
 
 def _excused(lives: Iterable[Life], deeds: Deeds) -> set[int]:
