@@ -143,7 +143,9 @@ async def _is_gone(arena: Arena, name: str) -> bool:
 SCENARIOS = (
     Scenario(4, "abandoned writes carried out late", frozen_member_of_leader, 8.0),
     Scenario(6, "etcd's leader killed under load", killed_etcd_leader, NEW_LEASE_SECONDS),
-    Scenario(7, "etcd's leader frozen for 10 s", frozen_etcd_leader, NEW_LEASE_SECONDS),
+    Scenario(
+        7, "etcd's leader frozen for 10 s", frozen_etcd_leader, NEW_LEASE_SECONDS, span=Span.LONG
+    ),
     Scenario(8, "a standby's member of etcd frozen", frozen_member_of_standby, 5.0, span=Span.LONG),
     Scenario(9, "etcd's majority down", lost_majority, 15.0),
     Scenario(9, "etcd's majority down, 5 min", lost_majority_for_minutes, 15.0, span=Span.MINUTES),

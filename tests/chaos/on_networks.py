@@ -152,7 +152,14 @@ LOST_SECONDS = TTL_SECONDS + LOST_AFTER_SECONDS + 3.0
 
 SCENARIOS = (
     Scenario(5, "answers lost after commits", answers_lost, 10.0),
-    Scenario(10, "member of etcd without its peers", member_without_peers, 8.0, FAR_MEMBER),
+    Scenario(
+        10,
+        "member of etcd without its peers",
+        member_without_peers,
+        8.0,
+        FAR_MEMBER,
+        span=Span.LONG,
+    ),
     Scenario(11, "node cannot speak to etcd", requests_lost, LOST_SECONDS, BY_NODE),
     Scenario(11, "node cannot hear etcd", replies_lost, LOST_SECONDS, BY_NODE, span=Span.LONG),
     Scenario(12, "node cut off and back", node_cut_off, LOST_SECONDS, BY_NODE),

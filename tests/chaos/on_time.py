@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Scenario, Span
 from tests.support.chaos.arena import TTL_SECONDS, Arena
 from tests.support.chaos.ground import Ground
 from tests.support.chaos.lives import Life
@@ -64,6 +64,13 @@ def _is_old(life: Life) -> bool:
 
 
 SCENARIOS = (
-    Scenario(27, "wall clock jumps by an hour", jumping_clock, 10.0, Ground(has_wall_clock=True)),
+    Scenario(
+        27,
+        "wall clock jumps by an hour",
+        jumping_clock,
+        10.0,
+        Ground(has_wall_clock=True),
+        span=Span.LONG,
+    ),
     Scenario(28, "etcd restored from a backup", restored_snapshot, 30.0, Ground(members=1)),
 )
