@@ -53,9 +53,9 @@ _PATCHES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def make_next_release(path: Path) -> Path:
-    """Its sources, in a new directory: what PYTHONPATH has to be for its processes."""
+    """Its sources, in a directory: what PYTHONPATH has to be for its processes."""
     for package in ("orchestrator", "store"):
-        shutil.copytree(ROOT / package, path / package)
+        shutil.copytree(ROOT / package, path / package, dirs_exist_ok=True)
     for name, patches in _PATCHES.items():
         source = (path / name).read_text()
         for old, new in patches:
