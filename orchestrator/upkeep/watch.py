@@ -19,7 +19,7 @@ import structlog
 from orchestrator.model.keys import Keys
 from orchestrator.upkeep.metrics import UpkeepMetrics
 from orchestrator.upkeep.room import make_room
-from orchestrator.upkeep.space import Measures, fill_of, measures_of, mebibytes
+from orchestrator.upkeep.space import Level, Measures, fill_of, measures_of, mebibytes
 from store.defragmentation import is_out_of_space
 from store.errors import StoreError
 from store.patience import Clock
@@ -28,6 +28,9 @@ from store.protocol import Store
 log = structlog.get_logger()
 
 LOOK_SECONDS = 10.0
+FULL_LOOK_SECONDS = 1.0
+"""While there is no room: as soon as somebody has made some, people are refused no longer."""
+
 LEADERS_WAIT_SECONDS = (0.0, 2.0)
 OTHERS_WAIT_SECONDS = (5.0, 20.0)
 RESCUE_AGAIN_SECONDS = 120.0
@@ -78,6 +81,11 @@ class SpaceWatch:
     def thins_events(self) -> bool:
         return self.measures.thins_events
 
+    @property
+    def is_full(self) -> bool:
+        """It was when it was last seen."""
+        return self.measures.level is Level.FULL
+
     @contextmanager
     def leading(self) -> Iterator[None]:
         self._leads = True
@@ -95,7 +103,8 @@ class SpaceWatch:
             except StoreError as error:
                 log.warning("etcd's room cannot be seen to", problem=str(error))
                 self._metrics.failed("space")
-            await asyncio.sleep(self._terms.look_seconds * self._rng.uniform(0.8, 1.2))
+            pause = FULL_LOOK_SECONDS if self.is_full else self._terms.look_seconds
+            await asyncio.sleep(pause * self._rng.uniform(0.8, 1.2))
 
     async def look(self) -> bool:
         """Take new measures; whether the store is out of space. What was known of a store that
@@ -119,9 +128,14 @@ class SpaceWatch:
 
     async def _rescue(self) -> None:
         wait = LEADERS_WAIT_SECONDS if self._leads else OTHERS_WAIT_SECONDS
-        await asyncio.sleep(self._rng.uniform(*wait))
-        if not await self.look():
-            return
+        due_at = self._clock() + self._rng.uniform(*wait)
+        while True:
+            left = due_at - self._clock()
+            await asyncio.sleep(max(0.0, min(left, FULL_LOOK_SECONDS)))
+            if not await self.look():
+                return
+            if left <= FULL_LOOK_SECONDS:
+                break
         self._rescued_at = self._clock()
         log.warning("etcd is out of space: making room")
         made = await make_room(self._store, self._keys, self._wall_clock)

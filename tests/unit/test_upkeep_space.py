@@ -14,7 +14,12 @@ from orchestrator.simulation.virtual_time import in_virtual_time, virtual_now
 from orchestrator.upkeep.metrics import UpkeepMetrics
 from orchestrator.upkeep.room import make_room
 from orchestrator.upkeep.space import DEFAULT_QUOTA_BYTES, Fill, Level, fill_of, measures_of
-from orchestrator.upkeep.watch import RESCUE_AGAIN_SECONDS, SpaceWatch, WatchTerms
+from orchestrator.upkeep.watch import (
+    FULL_LOOK_SECONDS,
+    RESCUE_AGAIN_SECONDS,
+    SpaceWatch,
+    WatchTerms,
+)
 from store.errors import NoSpace
 from store.memory.cluster import MemoryCluster
 from store.memory.store import MemoryStore
@@ -222,3 +227,22 @@ async def test_a_store_that_does_not_answer_leaves_what_was_known_of_it() -> Non
     memory.cut("c1")
     assert not await watch.look()
     assert watch.measures.level is Level.FULL
+
+
+@pytest.mark.parametrize("may_rescue", [False, True])
+@in_virtual_time
+async def test_as_soon_as_a_person_has_made_room_nobody_is_refused_any_longer(
+    may_rescue: bool,
+) -> None:
+    memory = small_cluster()
+    watch = watch_of(memory.connect("c1"), may_rescue=may_rescue)
+    person = memory.connect("person")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(watch.run())
+        await fill_up(person)
+        while not watch.refusal():
+            await asyncio.sleep(0.1)
+        assert await make_room(person, KEYS, lambda: NOW)
+        await asyncio.sleep(2 * FULL_LOOK_SECONDS)
+        assert not watch.refusal()
+        running.cancel()
