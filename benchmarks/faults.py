@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import Options, parse_options, percentile
+from orchestrator.model.errors import OrchestrationError
 from tests.chaos.catalogue import SCENARIOS
 from tests.chaos.scenario import Scenario, Span, carry_out
 from tests.support.chaos.ground import Ground, entered
@@ -101,7 +102,7 @@ async def _in_one_arena(ground: Ground, queue: Iterator[tuple[Row, Scenario]]) -
         row.skipped = str(skipped)
     except EtcdAtFault as fault:
         row.invalid.append(str(fault))
-    except (AssertionError, subprocess.TimeoutExpired) as failed:
+    except (AssertionError, subprocess.TimeoutExpired, OrchestrationError) as failed:
         row.violations.append(f"did not recover: {failed}")
     return True
 
