@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -14,7 +14,8 @@ from orchestrator.process.vigil import Suspect, Vigil
 from tests.support.ports import free_port
 
 LEADER = Hello("c1", 42)
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
+ANSWER_SECONDS = 0.05
 LOOKS = 5
 """So many in vain, and a vigil is taken to go on for ever."""
 
@@ -44,35 +45,67 @@ async def is_silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter)
 
 class FarSide:
     """What is found at the leader's address: one turn for each connection, the last one for all
-    further ones; None: nobody listens there any more."""
+    further ones; None: nobody listens there any more. The first turn is for every connection
+    until the leader is met: one that takes longer than `ANSWER_SECONDS` has met nobody."""
 
     def __init__(self, turns: list[Turn | None]) -> None:
         self.port = free_port()
         self.looks = 0
-        self.looked = asyncio.Condition()
         self._turns = turns
+        self._is_met = False
         self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def open(self) -> None:
         if self._turns[0]:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
-    def close(self) -> None:
-        if self._server:
-            self._server.close()
+    async def close(self) -> None:
+        self._stop_listening()
+        for writer in self._connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._connections)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        turn = self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
-        assert turn
-        await turn(reader, writer)
-        if self._turns[0] is None:
-            self.close()
-        writer.close()
+    def on_met(self) -> None:
+        self._is_met = True
+        self._go_on()
 
     def jitter(self) -> float:
         """Is drawn once for each look in vain."""
         self.looks += 1
         return 0.0
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        turn = self._turns[0]
+        assert turn
+        task = asyncio.create_task(self._serve(turn, reader, writer))
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
+
+    async def _serve(
+        self, turn: Turn, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        is_over = self._is_met  # each turn after the first one is for one connection
+        try:
+            await turn(reader, writer)
+            if is_over:
+                self._go_on()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the vigil does not wait any more
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def _go_on(self) -> None:
+        if len(self._turns) > 1:
+            self._turns.pop(0)
+        if self._turns[0] is None:
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._server:
+            self._server.close()
 
 
 @asynccontextmanager
@@ -81,14 +114,14 @@ async def vigil_over(*turns: Turn | None) -> AsyncIterator[tuple[FarSide, asynci
     await far.open()
     suspect = Suspect(LEADER.name, f"http://127.0.0.1:{far.port}/", LEADER.lease_id)
     async with aiohttp.ClientSession() as http, asyncio.timeout(LIMIT_SECONDS):
-        vigil = Vigil(http, suspect, far.jitter, answer_seconds=0.05)
+        vigil = Vigil(http, suspect, far.jitter, on_met=far.on_met, answer_seconds=ANSWER_SECONDS)
         task = asyncio.create_task(vigil.until_dead())
         try:
             yield far, task
         finally:
             task.cancel()
-            far.close()
             await asyncio.gather(task, return_exceptions=True)
+            await far.close()
 
 
 @pytest.mark.parametrize(
