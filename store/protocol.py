@@ -93,8 +93,16 @@ class Store(Protocol):
     def keep_alive_stream(self) -> KeepAliveStream: ...
 
     async def compact(
-        self, revision: int, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-    ) -> None: ...
+        self,
+        revision: int,
+        *,
+        member: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        """`member`: the endpoint of one that is to answer only when it has removed from its file
+        what this and every compaction before it forgets. Raises `Compacted` at once where
+        `revision` is compacted already."""
+        ...
 
     async def members(
         self, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -96,7 +97,10 @@ def make_room_command(*, config: Path | None, show_config: bool, **flags: object
     """Help an etcd that is out of space: compact, defragment each member, lift the alarm."""
     settings = direct_settings(flags, config, show_config=show_config)
     keys = Keys(settings.root)
-    made = with_store(store_address(settings), lambda store: make_room(store, keys, time.time))
+    tell = partial(click.echo, err=True)
+    made = with_store(
+        store_address(settings), lambda store: make_room(store, keys, time.time, tell)
+    )
     if made is None:
         click.echo("etcd is not out of space: nothing was done")
         return

@@ -10,7 +10,7 @@ from orchestrator.cluster.events import SECONDS_AN_HOUR
 from orchestrator.model.keys import Keys
 from store.defragmentation import NO_SPACE_ALARM
 from store.errors import NoSpace
-from store.maintenance import Recovery, recover_space
+from store.maintenance import Recovery, Tell, recover_space
 from store.protocol import Store
 from store.values import DeleteOp, Txn
 
@@ -30,18 +30,21 @@ async def drop_oldest_events(store: Store, keys: Keys, names: Collection[str], k
     return count
 
 
-async def make_room(store: Store, keys: Keys, wall_clock: Callable[[], float]) -> Recovery | None:
+async def make_room(
+    store: Store, keys: Keys, wall_clock: Callable[[], float], tell: Tell
+) -> Recovery | None:
     """Drop the events of past hours and all history, shrink every member, lift the alarm.
 
-    None if the store is not out of space. May be repeated, and by several at once. Raises
-    `StoreError` when a step fails; the alarm then stands. What the keys themselves take cannot be
-    given back: when they fill the quota, the next write raises the alarm again.
+    `tell` is called with each step before it is taken. None if the store is not out of space. May
+    be repeated, and by several at once. Raises `StoreError` when a step fails; the alarm then
+    stands. What the keys themselves take cannot be given back: when they fill the quota, the next
+    write raises the alarm again.
     """
     if not any(alarm.name == NO_SPACE_ALARM for alarm in await store.alarms()):
         return None
     hour = int(wall_clock()) // SECONDS_AN_HOUR
     await _drop_events_before(store, keys, hour)
-    return await recover_space(store)
+    return await recover_space(store, tell)
 
 
 async def _drop_events_before(store: Store, keys: Keys, hour: int) -> None:

@@ -138,7 +138,7 @@ class SpaceWatch:
                 break
         self._rescued_at = self._clock()
         log.warning("etcd is out of space: making room")
-        made = await make_room(self._store, self._keys, self._wall_clock)
+        made = await make_room(self._store, self._keys, self._wall_clock, log.info)
         if made:
             self._metrics.rescued()
             log.warning(

@@ -130,13 +130,18 @@ class EtcdStore:
         return EtcdKeepAliveStream(self._connections)
 
     async def compact(
-        self, revision: int, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+        self,
+        revision: int,
+        *,
+        member: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         await self._connections.call(
             wire.COMPACT,
-            wire.CompactionRequest(revision=revision),
+            wire.CompactionRequest(revision=revision, physical=member is not None),
             timeout_seconds=timeout_seconds,
             mutation=True,
+            member=member,
         )
 
     async def members(

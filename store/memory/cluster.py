@@ -127,10 +127,18 @@ class MemoryCluster:
     def members(self) -> tuple[MemberStatus, ...]:
         return tuple(self._status(endpoint) for endpoint in self.endpoints)
 
+    def compact(self, revision: int, endpoint: str | None) -> None:
+        if endpoint is not None:
+            self._find(endpoint)
+        self.engine.compact(revision)
+
     def defragment(self, endpoint: str) -> None:
+        self._find(endpoint)
+        self.engine.defragment()
+
+    def _find(self, endpoint: str) -> None:
         if endpoint not in self.endpoints:
             raise Unavailable(f"no member answers at {endpoint}")
-        self.engine.defragment()
 
     def arm_expiry(self) -> None:
         """To be called whenever a lease may end sooner than every other did until now."""

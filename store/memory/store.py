@@ -89,9 +89,13 @@ class MemoryStore:
         return MemoryKeepAlive(self)
 
     async def compact(
-        self, revision: int, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+        self,
+        revision: int,
+        *,
+        member: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
-        await self._write(lambda: self._cluster.engine.compact(revision), timeout_seconds)
+        await self._write(partial(self._cluster.compact, revision, member), timeout_seconds)
 
     async def members(
         self, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS

@@ -50,7 +50,7 @@ async def test_an_etcd_out_of_space_stops_nothing_and_can_be_recovered(tmp_path:
             assert all(each.is_running for each in cluster.processes)
 
             await delete(store, "/junk")
-            assert await recover_space(store)
+            assert await recover_space(store, print)
             late.wait_until_ready()
             await operator.scale("full", 5)
             after = await operator.running("full", 5, lambda found: found[0].attempt == 2)

@@ -265,7 +265,7 @@ async def test_a_full_etcd_is_recovered_without_lease_or_leader(
     with pytest.raises(NoSpace):
         await own_store.grant_lease(7, 60)
 
-    recovery = await recover_space(own_store)
+    recovery = await recover_space(own_store, print)
 
     assert recovery is not None
     assert recovery.freed_bytes > 0

@@ -241,7 +241,7 @@ async def test_a_full_store_is_recovered_without_lease_or_leader() -> None:
         await store.grant_lease(7, 60)
 
     assert is_out_of_space(await store.members())
-    recovery = await recover_space(store)
+    recovery = await recover_space(store, print)
 
     assert not is_out_of_space(await store.members())
     assert isinstance(recovery, Recovery)
@@ -252,6 +252,46 @@ async def test_a_full_store_is_recovered_without_lease_or_leader() -> None:
     await store.txn(Txn(success=(PutOp("key", b"x", lease=7),)))
 
 
+class FullStore(UnrulyStore):
+    """Its members remove what is compacted in their own time, or cannot be asked."""
+
+    def __init__(self, memory: MemoryCluster, client: str, *, is_split: bool = False) -> None:
+        super().__init__(memory, client)
+        self.removed: dict[str, int] = {}
+        self._is_split = is_split
+
+    async def compact(
+        self, revision: int, *, member: str | None = None, timeout_seconds: float = 5.0
+    ) -> None:
+        if member is not None and self._is_split:
+            raise Unavailable("no leader")
+        await super().compact(revision, timeout_seconds=timeout_seconds)
+        if member is not None:
+            self.removed[member] = revision
+
+    async def defragment(self, endpoint: str, *, timeout_seconds: float = 60.0) -> None:
+        assert self._is_split or len(self.removed) == 3
+        await super().defragment(endpoint)
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+@in_virtual_time
+async def test_members_shrink_when_they_have_removed_what_is_compacted(*, is_split: bool) -> None:
+    store = FullStore(cluster(quota_bytes=200_000), "me", is_split=is_split)
+    with pytest.raises(NoSpace):
+        await write_for_ever(store)
+    steps: list[str] = []
+
+    recovery = await recover_space(store, steps.append)
+
+    assert recovery is not None
+    assert recovery.defragmented == tuple(store.defragmented)
+    assert len(steps) == 6
+    last = recovery.compacted_revision
+    assert sorted(store.removed.values()) == ([] if is_split else [last - 3, last - 2, last - 1])
+    assert not await store.alarms()
+
+
 @in_virtual_time
 async def test_without_an_alarm_nothing_is_recovered() -> None:
     memory = cluster()
@@ -259,7 +299,7 @@ async def test_without_an_alarm_nothing_is_recovered() -> None:
     await store.txn(Txn(success=(PutOp("key", b"1"),)))
     await store.txn(Txn(success=(PutOp("key", b"2"),)))
 
-    assert await recover_space(store) is None
+    assert await recover_space(store, print) is None
     assert (await store.range(RangeOp("key", revision=2))).kvs[0].value == b"1"
 
 
@@ -272,9 +312,9 @@ async def test_a_recovery_that_fails_leaves_the_alarm_and_can_be_repeated() -> N
     broken = EndingStore(memory, "me")
 
     with pytest.raises(Unavailable):
-        await recover_space(broken)
+        await recover_space(broken, print)
     assert await store.alarms()
-    assert await recover_space(store)
+    assert await recover_space(store, print)
     assert not await store.alarms()
 
 

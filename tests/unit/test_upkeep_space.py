@@ -126,10 +126,10 @@ async def test_making_room_drops_past_events_and_keeps_the_rest() -> None:
     await put(store, KEYS.event(HOUR - 1, "old"))
     await put(store, KEYS.event(HOUR, "fresh"))
     await put(store, "/kept")
-    assert await make_room(store, KEYS, lambda: NOW) is None
+    assert await make_room(store, KEYS, lambda: NOW, print) is None
     await fill_up(store)
 
-    made = await make_room(store, KEYS, lambda: NOW)
+    made = await make_room(store, KEYS, lambda: NOW, print)
 
     assert made
     assert made.freed_bytes > 100_000
@@ -242,7 +242,7 @@ async def test_as_soon_as_a_person_has_made_room_nobody_is_refused_any_longer(
         await fill_up(person)
         while not watch.refusal():
             await asyncio.sleep(0.1)
-        assert await make_room(person, KEYS, lambda: NOW)
+        assert await make_room(person, KEYS, lambda: NOW, print)
         await asyncio.sleep(2 * FULL_LOOK_SECONDS)
         assert not watch.refusal()
         running.cancel()
