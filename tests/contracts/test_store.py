@@ -203,6 +203,21 @@ async def test_compaction_forgets_what_came_before(store: Store, prefix: str) ->
         await send(store, RangeOp(prefix + "a", revision=old))
 
 
+async def test_a_member_can_be_asked_to_compact_and_to_be_done_with_it(
+    store: Store, prefix: str
+) -> None:
+    old = await put(store, prefix + "a", b"1")
+    at = await put(store, prefix + "a", b"2")
+    member = (await store.members())[0].endpoint
+
+    await store.compact(at, member=member)
+
+    with pytest.raises(Compacted):
+        await get(store, prefix + "a", old)
+    with pytest.raises(Compacted):
+        await store.compact(at, member=member)
+
+
 async def test_compaction_moves_forward_only_and_not_ahead(store: Store, prefix: str) -> None:
     at = await put(store, prefix + "a")
     await store.compact(at)
