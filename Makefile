@@ -9,7 +9,8 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 LOCKED = $(PIP) --no-deps --require-hashes --requirement
 
 PYTEST = .venv/bin/python -m pytest
-IN_PARALLEL = --numprocesses 2 --dist worksteal
+# three on two processors: tests of real clusters wait for half of their time
+IN_PARALLEL = --numprocesses 3 --dist worksteal
 # of what decides, and by unit tests alone: a property reaches other branches each time
 EVERY_BRANCH = $(PURE:%=--cov orchestrator/%) --cov-branch --cov-fail-under 100 --no-cov-on-fail \
 	--cov-report term-missing:skip-covered

@@ -8,10 +8,12 @@ import signal
 import socket
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -74,10 +76,16 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
-def greeting(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-        text: str = answer.read().decode()
-        return text
+def greets(instance: dict[str, Any]) -> bool:
+    """Running, it need not listen yet; whoever answers must be the one that has the port."""
+    port = instance["ports"][0]["host_port"]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            text = answer.read().decode()
+    except urllib.error.URLError:
+        return False
+    assert instance["name"] in text
+    return True
 
 
 def test_a_cluster_serves_and_stops_and_goes_on(local: LocalUp) -> None:
@@ -87,8 +95,7 @@ def test_a_cluster_serves_and_stops_and_goes_on(local: LocalUp) -> None:
     wait_until(lambda: len(running(local)) == 3)
     instances = local.listing("instances")
     assert {each["node"] for each in instances} == {"n1", "n2", "n3"}
-    for instance in instances:
-        assert instance["name"] in greeting(instance["ports"][0]["host_port"])
+    wait_until(lambda: all(map(greets, instances)))
     local.orc("scale", "web", "2")
     wait_until(lambda: len(running(local)) == 2)
 
