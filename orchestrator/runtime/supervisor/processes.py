@@ -8,6 +8,11 @@ import time
 
 from orchestrator.runtime.supervisor.signals import SIGKILL, send
 
+PF_KTHREAD = 0x00200000
+
+DOUBT_SECONDS = 1.0
+"""Nobody takes as long to become another program or to end; some kernels never tell who does."""
+
 
 def processes() -> list[tuple[int, int, int]]:
     """`(pid, parent, session)` of all processes that are not zombies."""
@@ -24,25 +29,41 @@ def children(parent: int) -> list[int]:
     return [pid for pid, its_parent, _ in processes() if its_parent == parent]
 
 
-def strays(session: int, mark: str) -> list[int]:
-    """Those of a session (0: of none), and those that have a variable `mark` in their environment.
+def strays(session: int, mark: str) -> tuple[list[int], bool]:
+    """Those of a session (0: of none), and those that have a variable `mark` in their environment;
+    and whether that is sure: somebody may not be told from others at this moment.
 
     The number of a session is no stranger's for as long as anybody is left in it.
     """
-    return [
-        pid
-        for pid, _, its_session in processes()
-        if (session and its_session == session) or has_variable(pid, mark)
-    ]
+    found: list[int] = []
+    is_sure = True
+    for pid, _, its_session in processes():
+        is_ours = bool(session and its_session == session) or has_variable(pid, mark)
+        if is_ours:
+            found.append(pid)
+        is_sure = is_sure and is_ours is not None
+    return found, is_sure
 
 
-def has_variable(pid: int, variable: str) -> bool:
-    """Whether a process was started with `NAME=value`. False for those of other users."""
+def has_variable(pid: int, variable: str) -> bool | None:
+    """Whether a process was started with `NAME=value`. False for those of other users. None: it
+    is becoming another program at this moment, or ending, and shows no environment meanwhile."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return os.fsencode(variable) in file.read().split(b"\0")
+            environment = file.read()
     except OSError:
         return False
+    if environment:
+        return os.fsencode(variable) in environment.split(b"\0")
+    return False if _never_has_any(stat_fields(pid)) else None
+
+
+def _never_has_any(stat: list[bytes]) -> bool:
+    """Of a process without an environment: it is the kernel's, was started so, or is gone."""
+    if not stat or int(stat[6]) & PF_KTHREAD:
+        return True
+    start, end = stat[47:49]
+    return start == end != b"0"
 
 
 def start_ticks(pid: int) -> int:
@@ -74,10 +95,20 @@ def kill_all(pids: list[int]) -> None:
 
 
 def kill_strays(session: int, mark: str) -> None:
-    """Until there are none of them."""
-    while left := strays(session, mark):
+    """Until none is found, twice in a row: who was made while we looked, by somebody who has ended
+    since, is there at the second look."""
+    looks_in_vain = 0
+    patient_until = time.monotonic() + DOUBT_SECONDS
+    while looks_in_vain < 2:
+        left, is_sure = strays(session, mark)
         kill_all(left)
-        time.sleep(0.02)
+        if left:
+            patient_until = time.monotonic() + DOUBT_SECONDS
+        if left or (not is_sure and time.monotonic() < patient_until):
+            looks_in_vain = 0
+            time.sleep(0.02)
+        else:
+            looks_in_vain += 1
 
 
 def set_for_itself(option: int, value: int) -> None:

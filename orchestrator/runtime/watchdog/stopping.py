@@ -49,7 +49,7 @@ def kill(identity: Identity | None, directory: str, cgroup: str) -> None:
         _kill_cgroup(cgroup)
     else:
         session = identity.pid if identity is not None else 0
-        kill_all(strays(session, f"{MARK}={directory}"))
+        kill_all(strays(session, f"{MARK}={directory}")[0])
 
 
 def _send(identity: Identity, number: int, *, is_group: bool) -> None:
