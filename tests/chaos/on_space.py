@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from orchestrator.cli.errors import Refused
 from tests.chaos.scenario import Scenario, Span
 from tests.support.chaos.arena import TTL_SECONDS, Arena
 from tests.support.chaos.ground import Ground
 from tests.support.etcd import EtcdMember
-from tests.support.operator import Operator, until
+from tests.support.operator import until
 
 QUOTA_BYTES = 8 * 1024 * 1024
 JUNK = "/junk"
@@ -31,18 +30,9 @@ async def quota_reached(arena: Arena) -> float:
         assert all(process.is_running for process in arena.cluster.processes)
         began = time.monotonic()
         await asyncio.to_thread(arena.etcdctl.make_room, JUNK)
-        await until(lambda: _is_taken(operator, name, 6))
+        await operator.scale_once_there_is_room(name, 6)
         await arena.runs(operator, name, 6)
         return time.monotonic() - began
-
-
-async def _is_taken(operator: Operator, name: str, replicas: int) -> bool:
-    """A replica refuses until it has seen that there is room again."""
-    try:
-        await operator.scale(name, replicas)
-    except Refused:
-        return False
-    return True
 
 
 def _fill_quota(arena: Arena) -> None:

@@ -18,7 +18,7 @@ from store.etcd import EtcdStore
 from store.values import PutOp
 from tests.support.etcd import EtcdCluster, etcd_of
 from tests.support.local_cluster import LocalCluster, etcd_at, start_together
-from tests.support.operator import Operator, operating, pid_of, pids_of, until, workload
+from tests.support.operator import operating, pid_of, pids_of, until, workload
 from tests.support.orc_process import run_orc_process
 from tests.support.store_history import store_at
 from tests.support.stores import get, put, send
@@ -58,15 +58,6 @@ async def takes_writes(store: EtcdStore) -> bool:
     return True
 
 
-async def scaled(operator: Operator, name: str, replicas: int) -> bool:
-    """Whether it could be; a replica may believe for a moment that there still is no room."""
-    try:
-        await operator.scale(name, replicas)
-    except Refused:
-        return False
-    return True
-
-
 @pytest.mark.slow
 async def test_a_full_etcd_is_helped_by_its_controllers_and_nothing_stops(tmp_path: Path) -> None:
     etcd = etcd_at(tmp_path, QUOTA)
@@ -82,7 +73,7 @@ async def test_a_full_etcd_is_helped_by_its_controllers_and_nothing_stops(tmp_pa
             os.kill(pid_of(before[0]), signal.SIGKILL)
 
             await until(lambda: takes_writes(store))
-            await until(lambda: scaled(operator, "full", 4))
+            await operator.scale_once_there_is_room("full", 4)
             after = await operator.running("full", 4, lambda found: found[0].attempt == 2)
             assert pids_of(after).items() >= pids_of(before[1:]).items()
             assert await operator.leader() == leader, "its lease outlives a full store"
@@ -103,7 +94,7 @@ async def test_a_full_etcd_without_a_leader_is_helped_too(tmp_path: Path) -> Non
                 controller.kill()
             await fill_with_history(store)
             start_together(cluster.controllers.values())
-            await until(lambda: scaled(operator, "full", 3))
+            await operator.scale_once_there_is_room("full", 3)
             after = pids_of(await operator.running("full", 3))
             assert after.items() >= before.items()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.cli.client import ApiClient
-from orchestrator.cli.errors import NotFound, NotNow, ServerUnreachable
+from orchestrator.cli.errors import NotFound, NotNow, Refused, ServerUnreachable
 from orchestrator.model.answers import Written
 from orchestrator.model.instance import Wanted, WorkloadInstanceStatus
 from orchestrator.model.node import Event
@@ -68,6 +68,18 @@ class Operator:
     async def scale(self, name: str, replicas: int) -> Written:
         """As soon as somebody can carry it out."""
         return await until(lambda: self.api.scale(key_of(name), replicas))
+
+    async def scale_once_there_is_room(self, name: str, replicas: int) -> None:
+        """A replica refuses until it has seen that etcd takes writes again."""
+
+        async def is_taken() -> bool:
+            try:
+                await self.scale(name, replicas)
+            except Refused:
+                return False
+            return True
+
+        await until(is_taken)
 
     async def delete(self, name: str) -> None:
         """And wait until nothing of it is left."""
