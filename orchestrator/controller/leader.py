@@ -36,7 +36,7 @@ from orchestrator.model.node import Leader
 from orchestrator.model.records import dump, load
 from orchestrator.scheduler.protocol import Scheduler
 from store.election import Election
-from store.errors import NoSpace, SessionLost, StoreError
+from store.errors import NoSpace, OutcomeUnknown, SessionLost, StoreError, Unavailable
 from store.patience import Patience
 from store.session import Session
 from store.transactions import Leadership
@@ -185,12 +185,19 @@ class LeaderLoop:
         self, session: Session, leadership: Leadership, tasks: asyncio.TaskGroup
     ) -> None:
         store_id = f"{self._rng.getrandbits(128):032x}"
-        await ensure_schema(self._view, leadership, self._patience(10.0), store_id=store_id)
+
+        def patience() -> Patience:
+            return self._patience(inf, is_over=lambda: not session.is_trusted())
+
+        try:
+            await ensure_schema(self._view, leadership, patience(), store_id=store_id)
+        except (Unavailable, OutcomeUnknown) as error:
+            raise LeadershipLost(f"the store has answered nothing for this term: {error}") from None
         committer = Committer(
             self._view.store,
             leadership,
             self._events,
-            patience=lambda: self._patience(inf, is_over=lambda: not session.is_trusted()),
+            patience=patience,
             rng=self._rng,
         )
         reconciler = Reconciler(

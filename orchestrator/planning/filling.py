@@ -14,6 +14,7 @@ from orchestrator.model.actions import Action
 from orchestrator.model.keys import InstancePlace
 from orchestrator.model.workload import WorkloadKey
 from orchestrator.planning.draft import Draft, Vacancy
+from orchestrator.planning.loss import Brake
 from orchestrator.planning.members import Condition, Member
 from orchestrator.planning.occupancy import Occupancy
 from orchestrator.scheduler.protocol import (
@@ -47,14 +48,17 @@ class Drafts:
     of: Callable[[WorkloadKey], Draft]
 
 
-def plan_placements(drafts: Drafts, occupancy: Occupancy, scheduler: Scheduler) -> list[Displacing]:
-    """Place what finds a node; what does not says why, and holds up nobody else."""
+def plan_placements(
+    drafts: Drafts, occupancy: Occupancy, scheduler: Scheduler, brake: Brake
+) -> list[Displacing]:
+    """Place what finds a node; what does not says why, and holds up nobody else. While `brake` is
+    on nobody gives way: there is room on the nodes that are soon heard of again."""
     asked = [(draft, vacancy) for draft in drafts.planned for vacancy in draft.vacancies]
     if not asked:
         return []
     failures = {draft.key: failures_by_node(draft) for draft in drafts.planned if draft.vacancies}
     requests = [
-        _request(draft, vacancy, occupancy, failures[draft.key]) for draft, vacancy in asked
+        _request(draft, vacancy, occupancy, failures[draft.key], brake) for draft, vacancy in asked
     ]
     decisions = scheduler.schedule(requests, occupancy.snapshot())
     apart: dict[object, tuple[Draft, list[Placing]]] = {}
@@ -163,14 +167,18 @@ def _hindrance(placings: Sequence[Placing], giving_way: Sequence[_GivingWay]) ->
 
 
 def _request(
-    draft: Draft, vacancy: Vacancy, occupancy: Occupancy, failures: Mapping[str, int]
+    draft: Draft,
+    vacancy: Vacancy,
+    occupancy: Occupancy,
+    failures: Mapping[str, int],
+    brake: Brake,
 ) -> ScheduleRequest:
     return ScheduleRequest(
         instance=draft.next_name(vacancy),
         shape=occupancy.shape_of_slot(draft.key, draft.generation, vacancy.slot),
         failed_on=failures,
         prefer=vacancy.prefer,
-        may_displace=vacancy.may_displace,
+        may_displace=vacancy.may_displace and not brake.reason,
     )
 
 

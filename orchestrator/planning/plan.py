@@ -83,7 +83,7 @@ def plan(
         return found[key]
 
     scene = occupancy or Occupancy(state)
-    units = plan_placements(Drafts(tuple(planned.values()), draft_of), scene, scheduler)
+    units = plan_placements(Drafts(tuple(planned.values()), draft_of), scene, scheduler, brake)
     if occupancy is None:
         scene.close()
     drafts = tuple(planned.values())  # of the others, only who gives way: their turn will come

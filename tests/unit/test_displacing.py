@@ -89,6 +89,20 @@ def test_the_newcomer_starts_after_its_victims_and_they_know_for_whom_they_go() 
     )
 
 
+def test_nobody_gives_way_while_most_nodes_are_not_heard_of() -> None:
+    cluster = full_of(sized("low", 4, 4, priority=LOW), nodes=4)
+    for node in ("n1", "n2", "n3"):
+        cluster.lose(node)
+    cluster.apply(sized("high", 1, 4, priority=HIGH))
+    made = cluster.lead()
+    assert made.together == ()
+    assert [told(change.actions) for change in made.changes] == [[]] * len(made.changes)
+    cluster.revive("n1")
+    cluster.revive("n2")
+    (unit,) = cluster.lead().together
+    assert sorted(told(change.actions)[0].split()[0] for change in unit) == ["Place", "Stop"]
+
+
 def test_who_finds_room_displaces_nobody_beside_one_who_does() -> None:
     cluster = full_of(sized("low", 1, 3, priority=LOW))
     cluster.apply(sized("high", 2, 1, priority=HIGH))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orchestrator.model.node import Leader
 from orchestrator.simulation.samples import web
 from orchestrator.simulation.virtual_time import in_virtual_time
 from orchestrator.simulation.world import World
+from store.memory.meanness import Meanness, Trip
 from store.values import DeleteOp, PutOp, RangeOp, Txn
 
 NEXT_MOVE = "start this replica again, .* if etcd was wiped .* --accept-store"
@@ -48,6 +50,23 @@ async def test_a_deposed_leader_says_why_it_ends_and_what_to_do(
         await world.until(deposed.done)
         with pytest.RaisesGroup(pytest.RaisesExc(match=f"{finding}.*{NEXT_MOVE}")):
             await deposed
+
+
+@in_virtual_time
+async def test_a_leader_whose_first_write_is_not_answered_leads_when_it_is(tmp_path: Path) -> None:
+    """Its lease is renewed meanwhile."""
+    slow = Meanness(request_seconds=(0.3, 0.3), reply_seconds=(0.3, 0.3))
+    world = World(tmp_path)
+    world.store.treat(slow)
+    async with world.running():
+        await world.until(lambda: world.leader != "")
+        leader = world.leader
+        lost = Trip(request_seconds=inf, cut_seconds=4.0)
+        world.store.link(leader).luck.arrange(*[lost] * 6)  # it does not know yet that it leads
+        await asyncio.sleep(30.0)
+        assert world.leader == leader
+        assert not world.controllers[leader].done()
+        await world.run(web(1))
 
 
 class Knell:
